@@ -1,0 +1,68 @@
+"""Every hook a plugin can implement, on one page.
+
+Hooks run at start-up or at logging cadence, never inside the training step. Implementations take
+any subset of the arguments. Mark them with ``@spectranet.hookimpl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from spectranet.config import Config
+    from spectranet.contracts import Modality, Objective, Preset, Reader, Task
+
+__all__ = ["hookimpl", "hookspec"]
+
+hookspec = pluggy.HookspecMarker("spectranet")
+hookimpl = pluggy.HookimplMarker("spectranet")
+
+
+@hookspec
+def spectranet_modalities() -> Iterable[Modality]:
+    """The modalities this plugin brings."""
+
+
+@hookspec
+def spectranet_objectives() -> Iterable[Objective]:
+    """The training objectives this plugin brings."""
+
+
+@hookspec
+def spectranet_tasks() -> Iterable[Task]:
+    """The evaluation tasks this plugin brings."""
+
+
+@hookspec
+def spectranet_readers() -> Iterable[Reader]:
+    """The storage formats this plugin can read samples from."""
+
+
+@hookspec
+def spectranet_presets() -> Iterable[Preset]:
+    """Named configurations for ``--config``."""
+
+
+@hookspec
+def spectranet_check_config(config: Config) -> Iterable[str]:
+    """Problems of a merged configuration that no schema can see, a sentence each."""
+
+
+@hookspec
+def spectranet_log(record: Mapping[str, Any], run_dir: str) -> None:
+    """One record of ``metrics.jsonl``, on rank 0: a sink forwards it to a tracker."""
+
+
+@hookspec
+def spectranet_checkpoint_saved(path: str, step: int) -> None:
+    """A checkpoint is complete at ``path``, on rank 0."""
+
+
+@hookspec
+def spectranet_commands() -> Iterable[click.Command]:
+    """Commands to add to ``spectranet``."""
