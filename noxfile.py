@@ -84,7 +84,7 @@ def demo(session: nox.Session) -> None:
 
 
 def install(session: nox.Session, packages: Sequence[str], groups: Sequence[str] = ()) -> None:
-    """Bring the environment to exactly these packages (editable), tool groups and the packages' test oracles."""
+    """Bring the environment to exactly these packages (editable), tool groups and test oracles."""
     wanted = [requirement for name in groups for requirement in group(name)]
     for package in packages:
         wanted += ["--editable", f"packages/{package}"]

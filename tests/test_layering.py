@@ -1,0 +1,170 @@
+"""Arrows point one way: plugins need the core's public names, the core no plugin, plugins never each other.
+
+The imports are read, not run; addresses in strings (``lazy("package.module:name")``) count as imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import spectranet
+
+PACKAGES = Path(__file__).parents[1] / "packages"
+CORE = "spectranet"
+PUBLIC = frozenset(spectranet.__all__)
+PLUGIN_MODULES = (
+    "spectranet.builtin",
+    "spectranet_audio.plugin",
+    "spectranet_objectives.plugin",
+    "spectranet_text.plugin",
+    "spectranet_vision.plugin",
+)
+HEAVY = ("torch", "torchaudio", "torchvision", "transformers")
+
+ADDRESS = re.compile(r"spectranet(_\w+)?(\.\w+)*(:\w+)?")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported thing: ``from module import name``, or the module itself when ``name`` is empty."""
+
+    module: str
+    name: str
+    line: int
+
+    @property
+    def package(self) -> str:
+        return self.module.split(".")[0]
+
+
+def imports(source: str) -> Iterator[Import]:
+    """Everything that a file imports, at the top, inside functions, for typing, or by address."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, "", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (Import(node.module or "", alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_address = ADDRESS.fullmatch(node.value) and re.search("[.:_]", node.value)
+            if is_address:
+                module, _, name = node.value.partition(":")
+                yield Import(module, name, node.lineno)
+
+
+def breach(found: Import, importer: str, in_tests: bool) -> str:
+    """Why ``importer`` must not import this; empty where it may."""
+    if found.package == importer or not re.fullmatch(r"spectranet(_\w+)?", found.package):
+        return ""
+    if importer == CORE:
+        return "the core imports no plugin"
+    if found.package != CORE:
+        return "plugins never import each other"
+    if found.module == CORE and found.name in PUBLIC:
+        return ""
+    if in_tests and (found.module.startswith("spectranet.testing") or found.name == "testing"):
+        return ""
+    return "a plugin imports only names in spectranet.__all__, as `from spectranet import name`"
+
+
+def breaches(packages: Path) -> list[str]:
+    """``file:line: module name: reason`` for every arrow that turns back under a packages folder."""
+    found = []
+    for folder in sorted(packages.iterdir()):
+        importer = CORE if folder.name == "core" else f"spectranet_{folder.name}"
+        for path in sorted((folder / "src").rglob("*.py")) + sorted((folder / "tests").rglob("*.py")):
+            in_tests = path.relative_to(folder).parts[0] == "tests"
+            for each in imports(path.read_text()):
+                if reason := breach(each, importer, in_tests):
+                    where = f"{path.relative_to(packages).as_posix()}:{each.line}"
+                    found.append(f"{where}: {each.module} {each.name}: {reason}")
+    return found
+
+
+def test_no_arrow_turns_back() -> None:
+    assert breaches(PACKAGES) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "reason"),
+    [
+        ("core/src/spectranet/x.py", "import spectranet_text", "the core imports no plugin"),
+        (
+            "core/src/spectranet/x.py",
+            "open = lazy('spectranet_text.reader:open')",
+            "the core imports no plugin",
+        ),
+        (
+            "core/tests/test_x.py",
+            "from spectranet_vision.plugin import modalities",
+            "the core imports no plugin",
+        ),
+        (
+            "text/src/spectranet_text/x.py",
+            "from spectranet_audio import y",
+            "plugins never import each other",
+        ),
+        ("text/tests/test_x.py", "def f():\n    import spectranet_objectives.plugin", "plugins never import"),
+        (
+            "text/src/spectranet_text/x.py",
+            "from spectranet.train import loop",
+            "only names in spectranet.__all__",
+        ),
+        (
+            "text/src/spectranet_text/x.py",
+            "from spectranet import plugins",
+            "only names in spectranet.__all__",
+        ),
+        ("text/src/spectranet_text/x.py", "import spectranet", "only names in spectranet.__all__"),
+        ("text/src/spectranet_text/x.py", "lazy('spectranet.train:run')", "only names in spectranet.__all__"),
+        (
+            "text/src/spectranet_text/x.py",
+            "from spectranet.testing import kit",
+            "only names in spectranet.__all__",
+        ),
+    ],
+)
+def test_each_kind_of_turned_arrow_is_found(tmp_path: Path, path: str, line: str, reason: str) -> None:
+    planted = tmp_path / path
+    planted.parent.mkdir(parents=True)
+    planted.write_text(f'"""A planted file."""\n{line}\n')
+
+    (only,) = breaches(tmp_path)
+
+    assert only.startswith(f"{path}:") and reason in only
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("core/src/spectranet/x.py", "from spectranet.train.loop import train\nimport torch"),
+        (
+            "text/src/spectranet_text/x.py",
+            "from spectranet import Encoded, lazy\nlazy('spectranet_text.x:f')",
+        ),
+        ("text/src/spectranet_text/x.py", "print('spectranet')  # the word alone is no address"),
+        ("text/tests/test_x.py", "from spectranet.testing import kit\nfrom spectranet_text.plugin import y"),
+    ],
+)
+def test_what_is_allowed_is_not_reported(tmp_path: Path, path: str, line: str) -> None:
+    allowed = tmp_path / path
+    allowed.parent.mkdir(parents=True)
+    allowed.write_text(line)
+
+    assert breaches(tmp_path) == []
+
+
+@pytest.mark.parametrize("module", ["spectranet", "spectranet.plugins", "spectranet.cli", *PLUGIN_MODULES])
+def test_what_start_up_reads_imports_no_deep_learning(module: str) -> None:
+    program = f"import sys, {module}; print(*sorted(set({HEAVY}) & set(sys.modules)))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []
