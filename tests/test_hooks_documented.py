@@ -1,4 +1,4 @@
-"""Every hook has a first-party implementation, a test, and a paragraph in docs/hooks.md whose example runs."""
+"""Every hook has a first-party implementation, a test, and a paragraph in docs/hooks.md that runs."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""The documents speak of files that exist and of configuration that loads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spectranet.config import load_config
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/*.md")])
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@every_document
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+)", document.read_text())
+    local = [target for target in targets if "://" not in target]
+
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+@every_document
+def test_files_named_in_passing_exist(document: Path) -> None:
+    """A path in code type, with a folder in it, is read from the root of the repository."""
+    named = re.findall(r"`((?:packages|tests|docs|demo|benchmarks|examples)/[\w./-]+)`", document.read_text())
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_configuration_loads(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text)
+
+    config = load_config(["tiny", str(mine)], [], ["vision", "audio", "text"]).config
+
+    weights = {name: source.weight for name, source in config.data.sources.items()}
+    assert weights == {"pictures": 65, "clips": 20, "speech": 15}
