@@ -1,0 +1,34 @@
+"""``spectranet train``: train a model."""
+
+from __future__ import annotations
+
+import click
+
+from spectranet.cli.options import config_options
+
+__all__ = ["train"]
+
+
+@click.command()
+@config_options
+def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[str, ...]) -> None:
+    """Train a model, alone or on each rank of torchrun.
+
+    \b
+    spectranet train --plugins vision,text --config tiny run_dir=runs/first \\
+        data.sources.pictures.path=pictures.jsonl \\
+        'data.sources.pictures.modalities=[image,text]'
+    torchrun --nproc-per-node 8 -m spectranet train --config base …
+    """
+    from spectranet.config import load_config
+
+    resolved = load_config(list(configs), list(overrides), plugins)
+
+    from spectranet.train.distributed import leave, start_world
+    from spectranet.train.run import set_up
+    from spectranet.train.run import train as run_training
+
+    world = start_world(resolved.config.train.device, resolved.config.train.threads)
+    run = set_up(resolved, world)
+    code = run_training(run)
+    leave(code, run.journal.close)

@@ -1,0 +1,1 @@
+"""Encoders to memory, queries to answers."""

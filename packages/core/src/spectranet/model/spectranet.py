@@ -1,0 +1,173 @@
+"""The whole model: encoders to memory, queries to answers, answers to losses.
+
+Everything that touches a parameter happens inside ``SpectraNet.forward``, because FSDP gathers the
+parameters of the root around that call. ``forward`` therefore takes what to do as its first
+argument: ``train`` (a micro-batch's share of the loss), ``embed`` (embeddings of an objective, for
+the loss over the global batch and for retrieval), ``global`` (that loss itself).
+
+Shape suffixes: B samples, N tokens of a modality, M memory tokens, D width, Q queries, R rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectranet.contracts import Batch, Encoded, Loss, Queries, Rows
+from spectranet.model.decoder import CrossModalDecoder, Memory
+from spectranet.model.functional import sincos_position
+
+__all__ = ["MemoryBuilder", "SpectraNet"]
+
+
+class SpectraNet(nn.Module):
+    """Encoders, memory, decoder and objectives.
+
+    Args:
+        encoders: by modality.
+        trunks: networks that encoders share, by name.
+        trunk_of: modality -> name of its trunk, where it has one.
+        memory: from encoder tokens to the decoder's memory.
+        decoder: queries to states.
+        objectives: by name.
+        global_objectives: names of the objectives that need the global batch.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        trunks: Mapping[str, nn.Module],
+        trunk_of: Mapping[str, str],
+        memory: MemoryBuilder,
+        decoder: CrossModalDecoder,
+        objectives: Mapping[str, nn.Module],
+        global_objectives: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self.trunks = nn.ModuleDict(trunks)
+        self.encoders = nn.ModuleDict(encoders)
+        self.memory = memory
+        self.decoder = decoder
+        self.objectives = nn.ModuleDict(objectives)
+        self.trunk_of = dict(trunk_of)
+        self.global_objectives = global_objectives
+
+    def forward(self, what: str, *args: Any) -> Any:
+        return getattr(self, f"_{what}")(*args)
+
+    def embed(self, objective: str, batch: Batch) -> dict[str, Rows]:
+        """Embeddings that ``objective`` compares, as (R, E) rows by name."""
+        rows: dict[str, Rows] = self("embed", (objective,), batch)[objective]
+        return rows
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Let objectives mend their own parameters after an update, such as clamping a scale."""
+        for objective in self.objectives.values():
+            if hasattr(objective, "after_step"):
+                objective.after_step()
+
+    def _train(
+        self,
+        batch: Batch,
+        denominators: Mapping[str, float],
+        coefficients: Mapping[str, float],
+        cached: Mapping[str, Mapping[str, Tensor]],
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One micro-batch's share of the step's loss, to call backward on, and its sums by term.
+
+        ``cached`` holds, for objectives over the global batch, the gradient of that loss at each
+        row of this micro-batch: <row, gradient> has the same gradient as the loss itself.
+        """
+        encoded = self.encode(batch)
+        total = torch.zeros((), device=batch.ids_B.device)
+        sums: dict[str, Tensor] = {}
+        for term, loss in self._local_losses(batch, encoded).items():
+            if denominators[term] > 0:
+                total = total + loss.sum * (coefficients[term] / denominators[term])
+                sums[term] = loss.sum.detach()
+        for name, gradients in cached.items():
+            rows = self.objectives[name].embeddings(encoded, batch)
+            for key in sorted(rows):
+                total = total + (rows[key].vectors_RE.float() * gradients[key]).sum()
+        return total, sums
+
+    def _local_losses(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Loss]:
+        local = {n: o for n, o in self.objectives.items() if n not in self.global_objectives}
+        asked = {name: objective.queries(batch, encoded) for name, objective in local.items()}
+        states = self.decode({n: q for n, q in asked.items() if q is not None}, encoded)
+        losses: dict[str, Loss] = {}
+        for name, objective in local.items():
+            losses |= objective.loss(states.get(name), encoded, batch)
+        return losses
+
+    def _embed(self, objectives: tuple[str, ...], batch: Batch) -> dict[str, dict[str, Rows]]:
+        encoded = self.encode(batch)
+        return {name: self.objectives[name].embeddings(encoded, batch) for name in objectives}
+
+    def _global(
+        self, rows: Mapping[str, dict[str, Rows]], coefficients: Mapping[str, float]
+    ) -> tuple[Tensor, dict[str, tuple[Tensor, float, dict[str, float]]]]:
+        """The losses over the global batch: their weighted total, and (sum, weight, metrics) by term."""
+        parts: dict[str, tuple[Tensor, float, dict[str, float]]] = {}
+        first = next(iter(next(iter(rows.values())).values()))
+        total = first.vectors_RE.sum() * 0
+        for name in sorted(rows):
+            for term, loss in self.objectives[name].global_loss(rows[name]).items():
+                if loss.weight > 0:
+                    total = total + loss.sum * (coefficients[term] / loss.weight)
+                    parts[term] = (loss.sum.detach(), loss.weight, loss.metrics)
+        return total, parts
+
+    def encode(self, batch: Batch) -> dict[str, Encoded]:
+        encoded = {}
+        for name, inputs in batch.modalities.items():
+            trunk = self.trunk_of.get(name)
+            arguments = () if trunk is None else (self.trunks[trunk],)
+            encoded[name] = self.encoders[name](inputs, *arguments)
+        return encoded
+
+    def decode(self, asked: Mapping[str, Queries], encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:
+        """States of each objective's queries, (B, Q, D)."""
+        if not asked:
+            return {}
+        return dict(zip(asked, self.decoder(list(asked.values()), self.memory(encoded)), strict=True))
+
+
+class MemoryBuilder(nn.Module):
+    """Encoder tokens, projected to the decoder's width and marked with modality and position.
+
+    The position code has no parameters and is the same one that mask queries carry, so that a
+    query finds the neighbours of the place it asks about from the first step on.
+    """
+
+    def __init__(self, encoder_widths: Mapping[str, int], width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.project = nn.ModuleDict({n: nn.Linear(w, width) for n, w in sorted(encoder_widths.items())})
+        self.modality = nn.ParameterDict(
+            {name: nn.Parameter(torch.empty(1, width)) for name in sorted(encoder_widths)}
+        )
+        self.null = nn.Parameter(torch.empty(1, width))
+
+    def init_weights(self) -> None:
+        for project in self.project.values():
+            nn.init.xavier_uniform_(project.weight)
+            nn.init.zeros_(project.bias)
+        for vector in (*self.modality.values(), self.null):
+            nn.init.normal_(vector, std=0.02)
+
+    def forward(self, encoded: Mapping[str, Encoded]) -> Memory:
+        first = next(iter(encoded.values()))
+        parts = [self.null.expand(len(first.pooled_BD), 1, -1)]
+        valid = [first.valid_BN.new_ones(len(first.pooled_BD), 1)]
+        spans, start = {"": (0, 1)}, 1
+        for name, one in encoded.items():
+            where = sincos_position(one.position_BNP, self.width).to(one.tokens_BND.dtype)
+            parts.append(self.project[name](one.tokens_BND) + self.modality[name] + where)
+            valid.append(one.valid_BN)
+            spans[name] = (start, start := start + one.tokens_BND.shape[1])
+        return Memory(torch.cat(parts, dim=1), torch.cat(valid, dim=1), spans)

@@ -1,0 +1,1 @@
+"""Schedule, loop, parallelism, checkpoint, watch."""

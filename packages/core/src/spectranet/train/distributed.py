@@ -1,0 +1,99 @@
+"""One process or many: the process group, and the few collectives that a step needs."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from spectranet.errors import ConfigError
+
+__all__ = ["World", "leave", "start_world"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Who we are among the ranks, and on what device."""
+
+    rank: int
+    size: int
+    device: torch.device
+    mesh: DeviceMesh
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over all ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def gather_rows(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """Rows of all ranks, (R, …) -> (sum of R, …), and which of them are our own.
+
+        Ranks may bring different numbers of rows. No gradient flows through.
+        """
+        if self.size == 1:
+            return rows, slice(0, len(rows))
+        mine = torch.tensor([len(rows)], device=rows.device)
+        counts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(counts, mine)
+        sizes = [int(count) for count in counts]
+        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        start = sum(sizes[: self.rank])
+        everything = torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        return everything, slice(start, start + len(rows))
+
+
+def start_world(device: str = "auto", threads: int | None = None, timeout_s: float = 1800.0) -> World:
+    """Join the process group that ``torchrun`` describes, or be a group of one.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("train.device is cuda, but torch sees no GPU here.\n  run on CPU:  train.device=cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    where = torch.device(device, local_rank) if device == "cuda" else torch.device("cpu")
+    if device == "cuda":
+        torch.cuda.set_device(where)
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_size))
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    timeout = datetime.timedelta(seconds=timeout_s)
+    if "RANK" in os.environ:
+        dist.init_process_group(backend, timeout=timeout)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
+    mesh = init_device_mesh(device, (dist.get_world_size(),), mesh_dim_names=("shard",))
+    return World(dist.get_rank(), dist.get_world_size(), where, mesh)
+
+
+def leave(code: int, *closers: Callable[[], None]) -> None:
+    """End the process: run ``closers``, destroy the process group, exit without the interpreter's shutdown.
+
+    Left to the interpreter, gloo's run loop can drop its last tensor while Python is finalising and
+    abort the process ("terminate called without an active exception").
+    """
+    for close in closers:
+        close()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    import sys
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

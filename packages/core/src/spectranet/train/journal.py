@@ -1,0 +1,97 @@
+"""What a run tells: ``metrics.jsonl`` (the truth), sinks by hook, and a progress line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spectranet.train.distributed import World
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """Writes records on rank 0 and shows progress; other ranks are silent.
+
+    Args:
+        sink: called with (record, run_dir) for each record; failures are told once and forgotten,
+            since a tracker that is down must not end a run.
+    """
+
+    def __init__(
+        self, run_dir: Path, steps: int, start: int, world: World, sink: Callable[..., Any] | None
+    ) -> None:
+        self.run_dir = run_dir
+        self.active = world.is_main
+        self.sink = sink
+        self.console = Console(stderr=True)
+        self.progress: Progress | None = None
+        if not self.active:
+            return
+        run_dir.mkdir(parents=True, exist_ok=True)
+        _drop_records_from(run_dir / "metrics.jsonl", start)
+        self.file = (run_dir / "metrics.jsonl").open("a", buffering=1)
+        if self.console.is_terminal:
+            columns = ("[bold]train", BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[line]}"))
+            self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console)
+            self.task = self.progress.add_task("train", total=steps, completed=start, line="")
+            self.progress.start()
+
+    def record(self, step: int, values: Mapping[str, float]) -> None:
+        """Append ``{"step": …, "time": …, **values}`` to ``metrics.jsonl`` and hand it to the sinks."""
+        if not self.active:
+            return
+        entry = {"step": step, "time": time.time(), **values}
+        self.file.write(json.dumps(entry) + "\n")
+        if self.sink is not None:
+            try:
+                self.sink(record=entry, run_dir=str(self.run_dir))
+            except Exception as error:
+                self.say(f"warning: a metrics sink failed and is switched off: {error}")
+                self.sink = None
+
+    def advance(self, step: int, steps: int, values: Mapping[str, float]) -> None:
+        """Show where the run is; ``step`` steps are done."""
+        if not self.active:
+            return
+        line = "loss {loss:.3f}  {samples_per_s:.0f} samples/s".format_map(values)
+        if self.progress is not None:
+            self.progress.update(self.task, completed=step, line=line)
+        else:
+            left = values["seconds_per_step"] * (steps - step)
+            self.say(f"step {step}/{steps}  {line}  {_clock(left)} left")
+
+    def say(self, text: str) -> None:
+        if self.active:
+            (self.progress.console if self.progress else self.console).print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        if self.active:
+            if self.progress is not None:
+                self.progress.stop()
+            self.file.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+
+
+def _drop_records_from(path: Path, start: int) -> None:
+    """Forget what a killed run logged after the checkpoint that we go on from."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= start:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue  # half a line of a killed run
+    path.write_text("".join(line + "\n" for line in kept))

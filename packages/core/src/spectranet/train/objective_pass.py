@@ -1,0 +1,150 @@
+"""The gradient of one step: the same for every way of cutting its global batch.
+
+Losses come as (sum, weight). Masks and lengths are data, so the weights of a whole step are known
+before the first forward: they are summed over all micro-batches and ranks, and every micro-batch
+divides by that. Losses over the whole global batch (contrast) take two passes, after Gao et al.
+2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (GradCache):
+
+1. the encoders run over all micro-batches without gradient; their embeddings are gathered once
+   across ranks, and the loss and its gradient at each embedding are computed;
+2. each micro-batch runs with gradient and adds <embedding, cached gradient> to its other losses
+   before its one backward.
+
+Masks are drawn with the data, so both passes see the same views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from spectranet.contracts import Batch, Rows
+from spectranet.model.spectranet import SpectraNet
+from spectranet.train.distributed import World
+from spectranet.train.move import to_device
+
+__all__ = ["ObjectivePass", "StepLosses"]
+
+Cache = dict[str, dict[str, list[Tensor]]]
+"""objective -> name of the rows -> gradient at the rows of each micro-batch."""
+
+
+@dataclass
+class StepLosses:
+    """What a step measured. Sums of local terms are of this rank until :meth:`reduce`."""
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    denominators: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def reduce(self, world: World, coefficients: Mapping[str, float]) -> dict[str, float]:
+        """``loss/<term>`` of the terms that occurred, and their weighted total as ``loss``."""
+        terms = sorted(t for t, weight in self.denominators.items() if weight > 0)
+        if not terms:
+            return {"loss": 0.0}
+        stacked = torch.stack([self.sums[t].double() for t in terms])
+        values = (world.sum(stacked) / torch.tensor([self.denominators[t] for t in terms])).tolist()
+        result = {f"loss/{term}": value for term, value in zip(terms, values, strict=True)}
+        result["loss"] = sum(coefficients[t] * v for t, v in zip(terms, values, strict=True))
+        return result | self.metrics
+
+
+class ObjectivePass:
+    """Runs the micro-batches of a step forward and backward; gradients end in the parameters.
+
+    Args:
+        coefficients: objective -> what its losses are multiplied by.
+    """
+
+    def __init__(self, model: SpectraNet, world: World, coefficients: Mapping[str, float]) -> None:
+        self.model = model
+        self.world = world
+        self.term_coefficients = {
+            term: coefficients[name]
+            for name, objective in model.objectives.items()
+            for term in objective.terms  # type: ignore[union-attr]
+        }
+        self.counted = sorted(
+            term
+            for name, objective in model.objectives.items()
+            if name not in model.global_objectives
+            for term in objective.terms  # type: ignore[union-attr]
+        )
+
+    def __call__(self, batches: Sequence[Batch]) -> StepLosses:
+        losses = StepLosses(denominators=self.denominators(batches))
+        cache = self.contrast(batches, losses) if self.model.global_objectives else {}
+        for index, batch in enumerate(batches):
+            cached = {
+                objective: {name: gradients[index] for name, gradients in rows.items() if index < len(gradients)}
+                for objective, rows in cache.items()
+            }
+            total, sums = self.model(
+                "train", to_device(batch, self.world.device), losses.denominators, self.term_coefficients, cached
+            )
+            # FSDP averages gradients over ranks; ours are already divided by the global weight.
+            (total * self.world.size).backward()
+            for term, value in sums.items():
+                losses.sums[term] = losses.sums.get(term, 0) + value
+        for term in self.counted:
+            losses.sums.setdefault(term, torch.zeros((), device=self.world.device))
+        return losses
+
+    def denominators(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Weight of each local term over the whole step: one all-reduce over a fixed set of keys."""
+        weights = dict.fromkeys(self.counted, 0.0)
+        for batch in batches:
+            for name, objective in self.model.objectives.items():
+                if name not in self.model.global_objectives:
+                    for term, weight in objective.weights(batch).items():  # type: ignore[operator]
+                        weights[term] += float(weight)
+        summed = self.world.sum(torch.tensor([weights[t] for t in self.counted], dtype=torch.float64))
+        return dict(zip(self.counted, summed.tolist(), strict=True))
+
+    def contrast(self, batches: Sequence[Batch], losses: StepLosses) -> Cache:
+        """Pass 1: the losses over the global batch, and their gradient at every embedding."""
+        names = tuple(sorted(self.model.global_objectives))
+        with torch.no_grad():
+            passes = [self.model("embed", names, to_device(batch, self.world.device)) for batch in batches]
+        leaves: dict[str, dict[str, Rows]] = {}
+        own: dict[str, dict[str, slice]] = {}
+        for objective in names:
+            for name in sorted({name for one in passes for name in one[objective]}):
+                mine = [one[objective][name] for one in passes if name in one[objective]]
+                vectors, ours = self.world.gather_rows(torch.cat([m.vectors_RE for m in mine]).float())
+                ids, _ = self.world.gather_rows(torch.cat([m.ids_RI for m in mine]))
+                leaves.setdefault(objective, {})[name] = Rows(vectors.requires_grad_(), ids)
+                own.setdefault(objective, {})[name] = ours
+        if not leaves:
+            return {}
+        total, parts = self.model("global", leaves, self.term_coefficients)
+        # Every rank holds the same full loss, and FSDP averages: a scale's gradient enters once.
+        total.backward()
+        for term, (value, weight, metrics) in parts.items():
+            # Each rank knows the whole sum; the reduction over ranks adds them up again.
+            losses.sums[term] = value / self.world.size
+            losses.denominators[term] = weight
+            losses.metrics |= {f"metric/{term}/{key}": number for key, number in metrics.items()}
+        return {
+            objective: {
+                name: _split_like(passes, objective, name, _gradient(rows)[own[objective][name]])
+                for name, rows in by_name.items()
+            }
+            for objective, by_name in leaves.items()
+        }
+
+
+def _gradient(rows: Rows) -> Tensor:
+    gradient = rows.vectors_RE.grad
+    return torch.zeros_like(rows.vectors_RE) if gradient is None else gradient
+
+
+def _split_like(
+    passes: Sequence[dict[str, dict[str, Rows]]], objective: str, name: str, gradient_RE: Tensor
+) -> list[Tensor]:
+    """The gradient at the rows of each micro-batch; empty where a micro-batch has no such rows."""
+    sizes = [len(one[objective][name].vectors_RE) if name in one[objective] else 0 for one in passes]
+    return list(gradient_RE.split(sizes))

@@ -1,0 +1,57 @@
+"""AdamW and its schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from spectranet.config.schema import OptimizerConfig
+
+__all__ = ["build_optimizer", "clip_gradients", "learning_rate"]
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only, and with state for every parameter from the start.
+
+    A parameter whose tower no step has used yet would otherwise have no state, and a checkpoint
+    written then could not be loaded later.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, lr=config.lr_peak, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
+    )
+    for parameter in parameters:
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    return optimizer
+
+
+def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
+    """Learning rate of step ``step`` (0-based): linear warm-up, then a cosine to the floor.
+
+    Cosine as in Loshchilov and Hutter 2017 ("SGDR"), equation 5, without restarts.
+    """
+    if step < config.warmup_steps:
+        return config.lr_peak * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps)
+    swing = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+    return config.lr_floor + (config.lr_peak - config.lr_floor) * swing
+
+
+def clip_gradients(model: nn.Module, limit: float) -> Tensor:
+    """Scale the gradient so that its norm is at most ``limit``; returns the norm before, over all ranks."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])  # type: ignore[misc]
+    if hasattr(norm, "full_tensor"):
+        norm = norm.full_tensor()
+    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm

@@ -1,0 +1,70 @@
+"""Parallelism as a recipe: checkpoint activations, compile, shard; in this order, from outside."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.utils.checkpoint import checkpoint
+
+from spectranet.config.schema import TrainConfig
+from spectranet.model.decoder import DecoderBlock
+from spectranet.train.distributed import World
+
+__all__ = ["make_sharder", "shard_root"]
+
+
+def make_sharder(
+    config: TrainConfig, world: World, units: tuple[type, ...]
+) -> Callable[[nn.Module], None]:
+    """A function that prepares one initialised part of the model: an encoder, a decoder block.
+
+    Args:
+        units: module classes that are wrapped one by one, from the plugins; decoder blocks are.
+    """
+    units = (*units, DecoderBlock)
+
+    def prepare(part: nn.Module) -> None:
+        for module in _innermost_first(part):
+            if isinstance(module, units):
+                if config.activation_checkpointing == "full":
+                    _checkpoint_forward(module)
+                if config.compile:
+                    module.compile(dynamic=True, fullgraph=True)
+                _shard(module, config, world)
+            elif getattr(module, "full_precision", False):
+                fully_shard(module, mesh=world.mesh, mp_policy=MixedPrecisionPolicy())
+
+    return prepare
+
+
+def shard_root(model: nn.Module, config: TrainConfig, world: World) -> None:
+    """Shard what no unit has claimed, and make partly used groups safe.
+
+    A head that only one rank's batch happened to use must still take part in the reduction, with
+    zeros: otherwise ranks reduce tensors of different sizes.
+    """
+    _shard(model, config, world)
+    for module in model.modules():
+        if isinstance(module, FSDPModule) and hasattr(module, "set_reduce_scatter_unused_params"):
+            module.set_reduce_scatter_unused_params(True, recurse=False)
+
+
+def _shard(module: nn.Module, config: TrainConfig, world: World) -> None:
+    if config.precision == "bf16":
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    else:
+        policy = MixedPrecisionPolicy()
+    fully_shard(module, mesh=world.mesh, mp_policy=policy)
+
+
+def _checkpoint_forward(module: nn.Module) -> None:
+    """Recompute the module's activations in the backward, without renaming its parameters."""
+    module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+
+
+def _innermost_first(part: nn.Module) -> list[nn.Module]:
+    return list(part.modules())[::-1]

@@ -1,0 +1,246 @@
+"""The training run: set-up in order, then one loop."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+import spectranet
+from spectranet.config import Config, Resolved, config_to_dict
+from spectranet.data.loader import EvalData, TrainStream
+from spectranet.errors import ConfigError
+from spectranet.model.build import Parts, build_model, count_parameters, initialise_model, select_parts
+from spectranet.model.spectranet import SpectraNet
+from spectranet.train.checkpoint import CheckpointError, find_good_checkpoint, load_checkpoint, save_checkpoint
+from spectranet.train.distributed import World
+from spectranet.train.journal import Journal
+from spectranet.train.objective_pass import ObjectivePass, StepLosses
+from spectranet.train.optimizer import build_optimizer, clip_gradients, learning_rate
+from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.watch import RESUME_ME, FiniteGuard, StopFlag
+
+__all__ = ["Run", "set_up", "train"]
+
+
+@dataclass
+class Run:
+    """Everything a training run holds."""
+
+    resolved: Resolved
+    config: Config
+    world: World
+    parts: Parts
+    model: SpectraNet
+    parameters: dict[str, int]
+    optimizer: torch.optim.AdamW
+    journal: Journal
+    start_step: int
+    clock: Clock = field(default_factory=lambda: Clock())
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.config.run_dir)
+
+
+class Clock:
+    """Seconds since the last look."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def lap(self) -> float:
+        now = time.monotonic()
+        lap, self.last = now - self.last, now
+        return lap
+
+
+def train(run: Run) -> int:
+    """Train to the last step; returns the exit code."""
+    config, optimizer = run.config, run.optimizer
+    steps = config.train.steps
+    passes = ObjectivePass(run.model, run.world, _coefficients(config))
+    guard, stop = FiniteGuard(run.directory, run.world), StopFlag(run.world)
+    stream = open_stream(run)
+    run.clock.lap()
+    last_log = run.start_step
+
+    for step, batches in enumerate(stream, start=run.start_step):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps, config.train.optimizer)
+        losses = passes(batches)
+        grad_norm = clip_gradients(run.model, config.train.optimizer.clip_norm).item()
+        if guard.allows(step, grad_norm, batches):
+            optimizer.step()
+            run.model.after_step()
+        optimizer.zero_grad()
+
+        done = step + 1
+        if done % config.train.log_every == 0 or done in (1, steps):
+            log_step(run, passes, losses, done, done - last_log, grad_norm, stream)
+            last_log = done
+        if config.eval.every and done % config.eval.every == 0 and done < steps:
+            evaluate(run, done)
+            run.clock.lap()
+        stopping = stop.agreed()
+        if stopping or done % config.train.checkpoint.every == 0 or done == steps:
+            save(run, done)
+        if stopping and done < steps:
+            run.journal.say(f"stopped by a signal after step {done}; the same command goes on from here.")
+            return RESUME_ME
+    evaluate(run, steps)
+    return 0
+
+
+def set_up(resolved: Resolved, world: World) -> Run:
+    """Model, optimizer and position of a run, from its newest good checkpoint if there is one."""
+    config = resolved.config
+    parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
+    model = build_model(config, parts)
+    parameters = count_parameters(model)
+    initialise_model(model, config.train.seed, world.device, make_sharder(config.train, world, parts.shard_units()))
+    shard_root(model, config.train, world)
+    optimizer = build_optimizer(model, config.train.optimizer)
+    start, told = _resume(config, model, optimizer)
+    sink = resolved.host.hook.spectranet_log
+    journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
+    run = Run(resolved, config, world, parts, model, parameters, optimizer, journal, start)
+    for line in told:
+        journal.say(line)
+    if world.is_main:
+        describe_run(run)
+    return run
+
+
+def _resume(config: Config, model: SpectraNet, optimizer: torch.optim.AdamW) -> tuple[int, list[str]]:
+    """The step to go on from, and what there is to tell about it."""
+    directory = Path(config.run_dir) / "checkpoints"
+    checkpoint, complaints = find_good_checkpoint(directory)
+    if not config.train.checkpoint.resume:
+        if checkpoint is not None or complaints:
+            raise ConfigError(
+                f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"
+                "  go on from them:  train.checkpoint.resume=true\n  start anew:  another run_dir"
+            )
+        return 0, []
+    told = [f"warning: {complaint}" for complaint in complaints]
+    if checkpoint is None:
+        if complaints:
+            raise CheckpointError(
+                "\n  ".join(["no checkpoint of this run is intact:", *complaints])
+                + "\n  start anew:  another run_dir, or move the damaged checkpoints away"
+            )
+        return 0, told
+    load_checkpoint(checkpoint, model, optimizer)
+    return checkpoint.step, [*told, f"going on from {checkpoint.path} (step {checkpoint.step})"]
+
+
+def open_stream(run: Run) -> TrainStream:
+    """The batches of this rank, step by step, from the step the run goes on from."""
+    config = run.config
+    ratios = {name: modality.mask_ratio for name, modality in run.parts.modalities.items()}
+    mmm = config.objectives.get("mmm")
+    ratios = ratios | dict(mmm.ratios) if mmm is not None else {}
+    return TrainStream(
+        config,
+        run.parts.modalities,
+        run.resolved.host.readers,
+        ratios,
+        start_step=run.start_step,
+        rank=run.world.rank,
+        ranks=run.world.size,
+    )
+
+
+def log_step(
+    run: Run,
+    passes: ObjectivePass,
+    losses: StepLosses,
+    done: int,
+    steps_since: int,
+    grad_norm: float,
+    stream: TrainStream,
+) -> None:
+    values = losses.reduce(run.world, passes.term_coefficients)
+    seconds = run.clock.lap() / max(1, steps_since)
+    values |= {
+        "grad_norm": grad_norm,
+        "lr": run.optimizer.param_groups[0]["lr"],
+        "samples_per_s": run.config.train.global_batch / seconds,
+        "seconds_per_step": seconds,
+        "replaced_samples": float(stream.replaced),
+    }
+    run.journal.record(done, values)
+    run.journal.advance(done, run.config.train.steps, values)
+
+
+def evaluate(run: Run, done: int) -> dict[str, float]:
+    """Run every configured task on the held-out sources; the figures go into the journal."""
+    if not run.config.eval.sources or not run.config.tasks:
+        return {}
+    data = EvalData(run.config, run.parts.modalities, run.resolved.host.readers)
+    results: dict[str, float] = {}
+    run.model.eval()
+    with torch.no_grad():
+        for name, options in sorted(run.config.tasks.items()):
+            task = run.resolved.host.tasks[name]
+            results |= {f"eval/{key}": value for key, value in task.evaluate(run.model, data, options).items()}
+    run.model.train()
+    run.journal.record(done, results)
+    return results
+
+
+def save(run: Run, done: int) -> None:
+    about = {
+        "config": config_to_dict(run.config),
+        "plugins": run.resolved.host.describe(),
+        "plugin_digest": run.resolved.host.digest(),
+        "topology": {"ranks": run.world.size},
+        "versions": versions(),
+    }
+    path = save_checkpoint(
+        run.directory / "checkpoints",
+        done,
+        run.model,
+        run.optimizer,
+        about,
+        run.world,
+        run.config.train.checkpoint.keep_last,
+    )
+    if run.world.is_main:
+        run.resolved.host.hook.spectranet_checkpoint_saved(path=str(path), step=done)
+
+
+def describe_run(run: Run) -> None:
+    """Write ``run.json``: what the report's headline needs, and what reproduces the run."""
+    facts = {
+        "started": time.time(),
+        "parameters": run.parameters,
+        "config": config_to_dict(run.config),
+        "plugins": run.resolved.host.describe(),
+        "ranks": run.world.size,
+        "versions": versions(),
+    }
+    (run.directory / "run.json").write_text(json.dumps(facts, indent=1))
+    total = sum(run.parameters.values())
+    parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in run.parameters.items())
+    run.journal.say(f"{total / 1e6:.2f} M parameters: {parts}")
+
+
+def versions() -> dict[str, str]:
+    return {
+        "spectranet-core": spectranet.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _coefficients(config: Config) -> Mapping[str, float]:
+    return {name: float(options.weight) for name, options in config.objectives.items()}
+
+

@@ -1,0 +1,23 @@
+"""Rank script: the gradient of one global batch, cut in several ways; argv: OUT."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+import toy_run
+
+from spectranet.train.distributed import leave
+from spectranet.train.objective_pass import ObjectivePass
+
+model, optimizer, world = toy_run.toy_model()
+passes = ObjectivePass(model, world, toy_run.COEFFICIENTS)
+result = {}
+for count in (1, 2, 8):
+    losses = passes(toy_run.micro_batches(world, count)).reduce(world, passes.term_coefficients)
+    result[count] = {"losses": losses, "gradients": toy_run.gradients(model)}
+    optimizer.zero_grad()
+if world.is_main:
+    torch.save(result, sys.argv[1])
+leave(0)

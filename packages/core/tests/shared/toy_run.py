@@ -1,0 +1,64 @@
+"""Builds the toy model in this process, alone or as one rank of torchrun."""
+
+from __future__ import annotations
+
+import toy
+import torch
+
+from spectranet.config.schema import Config, DecoderConfig, OptimizerConfig
+from spectranet.model.build import Parts, build_model, initialise_model
+from spectranet.model.spectranet import SpectraNet
+from spectranet.train.distributed import World, start_world
+from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.optimizer import build_optimizer, clip_gradients
+from spectranet.train.parallelize import make_sharder, shard_root
+
+COEFFICIENTS = {"masked": 1.0, "pair": 0.5}
+GLOBAL_BATCH = 16
+
+
+def toy_config(**train: object) -> tuple[Config, Parts]:
+    config = Config()
+    config.model.decoder = DecoderConfig(width=32, layers=2, heads=4, mlp_hidden=64)
+    config.modalities = {name: toy.ToyConfig() for name in ("left", "right")}
+    config.objectives = {"masked": toy.MaskedConfig(), "pair": toy.PairConfig()}
+    config.train.optimizer = OptimizerConfig(lr_peak=1e-2)
+    for name, value in train.items():
+        setattr(config.train, name, value)
+    modalities = {name: toy.toy_modality(name) for name in ("left", "right")}
+    objectives = {"masked": toy.MASKED, "pair": toy.PAIR}
+    return config, Parts(modalities, objectives, (frozenset(("left", "right")),))
+
+
+def toy_model(**train: object) -> tuple[SpectraNet, torch.optim.AdamW, World]:
+    config, parts = toy_config(**train)
+    world = start_world("cpu", 1)
+    model = build_model(config, parts)
+    initialise_model(model, 0, world.device, make_sharder(config.train, world, parts.shard_units()))
+    shard_root(model, config.train, world)
+    return model, build_optimizer(model, config.train.optimizer), world
+
+
+def micro_batches(world: World, count: int, seed: int = 0) -> list:
+    """This rank's share of the global batch, cut into ``count`` micro-batches."""
+    share = GLOBAL_BATCH // world.size
+    ids = list(range(world.rank * share, (world.rank + 1) * share))
+    size = share // count
+    return [toy.toy_batch(ids[i * size : (i + 1) * size], seed) for i in range(count)]
+
+
+def gradients(model: SpectraNet) -> dict[str, torch.Tensor]:
+    return {n: p.grad.full_tensor().clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, steps: range) -> list[float]:
+    passes = ObjectivePass(model, world, COEFFICIENTS)
+    losses = []
+    for step in steps:
+        result = passes(micro_batches(world, 2, seed=step))
+        clip_gradients(model, 1.0)
+        optimizer.step()
+        model.after_step()
+        optimizer.zero_grad()
+        losses.append(result.reduce(world, passes.term_coefficients)["loss"])
+    return losses

@@ -1,0 +1,56 @@
+"""One step: its gradient does not depend on how the global batch is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from launch import launch
+
+from spectranet.config.schema import OptimizerConfig
+from spectranet.train.optimizer import learning_rate
+
+RANKS = Path(__file__).parent / "ranks"
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory):
+    """(ranks, micro-batches) -> losses and gradients."""
+    folder = tmp_path_factory.mktemp("cuts")
+    found = {}
+    for ranks in (1, 2):
+        launch(RANKS / "cuts.py", folder / f"{ranks}.pt", ranks=ranks)
+        for count, result in torch.load(folder / f"{ranks}.pt", weights_only=True).items():
+            found[ranks, count] = result
+    return found
+
+
+@pytest.mark.parametrize("ranks, count", [(1, 2), (1, 8), (2, 1), (2, 2), (2, 8)])
+def test_gradient_is_that_of_one_process_with_the_full_batch(cuts, ranks, count):
+    whole = cuts[1, 1]["gradients"]
+    cut = cuts[ranks, count]["gradients"]
+    assert cut.keys() == whole.keys()
+    for name, expected in whole.items():
+        error = (cut[name] - expected).norm() / expected.norm()
+        assert error < 1e-5, name
+
+
+@pytest.mark.parametrize("ranks, count", [(1, 2), (1, 8), (2, 1), (2, 2), (2, 8)])
+def test_losses_are_those_of_one_process_with_the_full_batch(cuts, ranks, count):
+    assert cuts[ranks, count]["losses"] == pytest.approx(cuts[1, 1]["losses"], rel=1e-5)
+
+
+def test_every_parameter_has_a_gradient(cuts):
+    assert all(gradient.abs().sum() > 0 for gradient in cuts[1, 1]["gradients"].values())
+
+
+def test_learning_rate_warms_up_linearly_and_falls_to_the_floor():
+    config = OptimizerConfig(lr_peak=1.0, lr_floor=0.1, warmup_steps=10)
+    rates = [learning_rate(step, 110, config) for step in range(110)]
+    assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.1)
+    middle = 10 + (109 - 10) / 2
+    assert (rates[int(middle)] + rates[int(middle) + 1]) / 2 == pytest.approx(0.55, abs=1e-3)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
