@@ -6,10 +6,8 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import click
 import pluggy
@@ -53,8 +51,11 @@ def python_block(section: str) -> str:
     return str(found[0])
 
 
-def implementations(namespace: Mapping[str, Any]) -> Iterator[str]:
-    return (name for name, value in namespace.items() if hasattr(value, "spectranet_impl"))
+def implementations(module: ModuleType) -> set[str]:
+    """Hooks implemented by a module's functions, or by the methods of its classes."""
+    holders = [module, *(value for value in vars(module).values() if inspect.isclass(value))]
+    members = [item for holder in holders for item in vars(holder).items()]
+    return {name for name, value in members if hasattr(value, "spectranet_impl")}
 
 
 def test_there_are_hooks_to_check() -> None:
@@ -65,7 +66,7 @@ def test_there_are_hooks_to_check() -> None:
 def test_has_a_first_party_implementation(hook: str) -> None:
     modules = [importlib.import_module(name) for name in FIRST_PARTY]
 
-    assert any(hook in implementations(vars(module)) for module in modules)
+    assert any(hook in implementations(module) for module in modules)
 
 
 @every_hook
@@ -93,7 +94,7 @@ def test_its_documented_example_runs(hook: str, tmp_path: Path, monkeypatch: pyt
     example = ModuleType("example")
     monkeypatch.setitem(sys.modules, "example", example)  # dataclasses look their module up
     exec(compile(python_block(sections()[hook]), f"docs/hooks.md ({hook})", "exec"), vars(example))
-    assert list(implementations(vars(example))) == [hook]
+    assert implementations(example) == {hook}
     host = pluggy.PluginManager("spectranet")
     host.add_hookspecs(hookspecs)
     host.register(example)
