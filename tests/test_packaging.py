@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +66,42 @@ def test_licence_and_changelog_are_in_the_package(package: str) -> None:
     assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
     assert f"\n## {version(f'spectranet-{package}')} " in (folder / "CHANGELOG.md").read_text()
     assert len((folder / "README.md").read_text().splitlines()) > 5
+
+
+@every_package
+def test_every_imported_library_is_required(package: str) -> None:
+    """Also where another library happens to bring it. The core's own ones (torch, numpy, click) come with it by
+    contract, and optional ones may stand in an extra."""
+    libraries = packages_distributions()
+    extras = project(package).get("optional-dependencies", {}).values()
+    required = {canonicalize_name(each.name) for each in requirements(package) + requirements("core")}
+    required |= {canonicalize_name(Requirement(line).name) for lines in extras for line in lines}
+
+    undeclared = set()
+    for name in third_party_imports(ROOT / "packages" / package / "src"):
+        offered_by = {canonicalize_name(each) for each in libraries.get(name, [name])}
+        if not offered_by & required:
+            undeclared.add(name)
+
+    assert undeclared == set()
+
+
+def third_party_imports(folder: Path) -> set[str]:
+    """Top-level names that the sources import and that neither Python nor this repository brings."""
+    names: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                names.add((node.module or "").split(".")[0])
+    return names - set(sys.stdlib_module_names) - set(MODULES.values())
+
+
+def test_third_party_imports_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("import os\nimport spectranet\ndef f():\n    from soxr.core import g\n")
+
+    assert third_party_imports(tmp_path) == {"soxr"}
 
 
 def test_core_requires_no_library_of_a_modality() -> None:
