@@ -1,0 +1,102 @@
+"""Which commands are there, and how does a run of one end?"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import spectranet
+from spectranet.errors import SpectraNetError, did_you_mean
+
+__all__ = ["main", "root"]
+
+CORE_COMMANDS = {
+    "config": ("spectranet.cli.config:config", "Show the merged configuration; list presets."),
+    "eval": ("spectranet.cli.eval:eval_", "Measure a trained model on held-out data."),
+    "plugins": ("spectranet.cli.plugins:plugins", "List the installed plugins; check them."),
+    "report": ("spectranet.cli.report:report", "Write the report page of a run."),
+    "train": ("spectranet.cli.train:train", "Train a model, alone or under torchrun."),
+}
+"""Name -> (address, line of help). The help stands here so that listing imports no command."""
+
+
+class LazyGroup(click.Group):
+    """The core's commands by address, then those of plugins; imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(CORE_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in CORE_COMMANDS:
+            module, _, name = CORE_COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
+        from spectranet.cli.plugin_commands import find_command
+
+        return find_command(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        command = self.get_command(ctx, name)
+        if command is None and not ctx.resilient_parsing and not name.startswith("-"):
+            hint = did_you_mean(name, CORE_COMMANDS)
+            raise click.UsageError(f"no command '{name}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from spectranet.cli.plugin_commands import announced_commands
+
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(CORE_COMMANDS.items())])
+        commands, others = announced_commands()
+        if commands:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(commands)
+        if others:
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"More may come from {', '.join(others)}: 'spectranet plugins --check' lists them."
+            )
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(spectranet.__version__, prog_name="spectranet-core")
+def root() -> None:
+    """Train one transformer on images, video, audio and text together."""
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 done, 2 a mistake that the user can mend, 130 interrupted.
+
+    With SPECTRANET_DEBUG=1 mistakes come with their traceback.
+    """
+    try:
+        code = root.main(args=args, prog_name="spectranet", standalone_mode=False)
+    except SpectraNetError as error:
+        if os.environ.get("SPECTRANET_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "spectranet"
+        print(f"error: {error.format_message()}\n  help:  {where} --help", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # The reader has gone (`| head`); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,189 @@
+"""What is said of a plugin that cannot be used: who, what, and the next command.
+
+Functions of facts, no decisions; those are in :mod:`spectranet.plugins`. Lines after the first are
+indented by two; the command line puts ``error:`` before the first.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectranet.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from spectranet.plugins import PluginInfo
+
+DEFAULT_CHOICE = "the default choice"
+"""Origin of plugins that nobody named."""
+
+
+def install_command(distribution: str) -> str:
+    return f"python -m pip install {distribution}"
+
+
+def unknown(name: str, origin: str, installed: Sequence[str], first_party: Iterable[str]) -> str:
+    hint = did_you_mean(_bare(name), {*installed, *first_party})
+    return f"unknown plugin '{name}' (from {origin}).{hint}\n  installed: {', '.join(installed) or 'none'}"
+
+
+def not_installed(name: str, distribution: str) -> str:
+    return f"plugin '{name}' is not installed.\n  install it:  {install_command(distribution)}"
+
+
+def other_api(info: PluginInfo, core: PluginInfo) -> str:
+    return f"{_who(info)} targets plugin API v{info.api}; {core.release} provides v{core.api}."
+
+
+def offered_twice(name: str, infos: Sequence[PluginInfo]) -> str:
+    rows = _columns([[info.release, f"({info.target})"] for info in infos])
+    spare = next((i for i in infos if not i.distribution.startswith("spectranet-")), infos[-1])
+    return "\n".join(
+        [
+            f"plugin '{name}' is offered by {_count(infos)} distributions:",
+            *rows,
+            f"  uninstall all but one of them:  python -m pip uninstall {spare.distribution}",
+        ]
+    )
+
+
+def claimed(kind: str, name: str, claimants: Sequence[tuple[PluginInfo, str]], core: str) -> str:
+    """Two plugins bring the same name, or one brings it twice."""
+    infos = list({info.name: info for info, _ in claimants}.values())
+    if len(infos) == 1:
+        return f"{_who(infos[0])} declares {kind} '{name}' twice."
+    rows = _columns([[info.name, info.release, f"({info.target})"] for info in infos])
+    others = [info.name for info in infos if info.name != core]
+    last = "keep one of them in --plugins."
+    if len(others) < len(infos):
+        last = f"drop {' and '.join(map(repr, others))} from --plugins."
+    return "\n".join([f"{kind} '{name}' is claimed by {_count(infos)} plugins:", *rows, f"  {last}"])
+
+
+def failed_to_import(info: PluginInfo, origin: str, error: BaseException) -> str:
+    drop = f"drop '{info.name}' from {origin}"
+    if origin == DEFAULT_CHOICE:
+        drop = f"name the others in --plugins, without '{info.name}'"
+    return "\n".join(
+        [
+            f"{_who(info)} failed to import:",
+            f"  {_one_line(error)}",
+            f"  at {_place(error, info)}",
+            f"  full traceback: SPECTRANET_DEBUG=1; or {drop}",
+        ]
+    )
+
+
+def failed_in_hook(info: PluginInfo, hook: str, error: BaseException) -> str:
+    return "\n".join(
+        [
+            f"{_who(info)} failed in its hook {hook}:",
+            f"  {_one_line(error)}",
+            f"  at {_place(error, info)}",
+            f"  full traceback: SPECTRANET_DEBUG=1; or drop '{info.name}' from --plugins",
+        ]
+    )
+
+
+def refused(info: PluginInfo, reason: str) -> str:
+    """pluggy does not take the module: wrong arguments of a hook, or registered under another name."""
+    lines = "\n".join(f"  {line}" for line in reason.splitlines() if line.strip())
+    return f"{_who(info)} cannot be registered:\n{lines}"
+
+
+def unknown_hook(info: PluginInfo, hook: str, function: Any, known: Sequence[str]) -> str:
+    return "\n".join(
+        [
+            f"{_who(info)} implements an unknown hook '{hook}'.{did_you_mean(hook, known)}",
+            f"  at {_defined_at(function, info)}",
+            f"  hooks: {', '.join(known)}",
+        ]
+    )
+
+
+def unmarked_hook(info: PluginInfo, function: Callable[..., Any]) -> str:
+    return "\n".join(
+        [
+            f"{_who(info)} has a function '{function.__name__}' that is not marked as a hook.",
+            f"  at {_defined_at(function, info)}",
+            "  put @spectranet.hookimpl above it",
+        ]
+    )
+
+
+def no_hook(info: PluginInfo, known: Sequence[str]) -> str:
+    return "\n".join(
+        [
+            f"{_who(info)} implements no hook.",
+            f"  {info.target} needs at least one function marked @spectranet.hookimpl",
+            f"  hooks: {', '.join(known)}",
+        ]
+    )
+
+
+def returned(info: PluginInfo, hook: str, thing: object, wanted: str) -> str:
+    return f"{_who(info)} returned {type(thing).__name__} {thing!r:.60} from {hook}, which wants {wanted}."
+
+
+def unusable_options(info: PluginInfo, thing: Any, options: Any, flaw: str) -> str:
+    name = getattr(options, "__name__", repr(options))
+    return f"{_who(info)}: the options {name} of {type(thing).__name__} '{thing.name}': {name} {flaw}."
+
+
+def _who(info: PluginInfo) -> str:
+    return f"plugin '{info.name}' ({info.release})"
+
+
+def _bare(name: str) -> str:
+    """``spectranet-vision`` and ``spectranet_vision`` are near misses of ``vision``."""
+    return name.lower().removeprefix("spectranet").lstrip("-_") or name
+
+
+def _count(things: Sequence[object]) -> str:
+    return "two" if len(things) == 2 else str(len(things))
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, indented by two, with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _place(error: BaseException, info: PluginInfo) -> str:
+    """``spectranet_audio/plugin.py:3``: the innermost line of the plugin on the way to the error."""
+    package = info.target.partition(":")[0].partition(".")[0]
+    place = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            place = f"{_inside(frame.f_code.co_filename, package)}:{line}"
+    if isinstance(error, SyntaxError) and error.filename:
+        # A module that does not compile has no frame; the error itself knows where.
+        inside = _inside(error.filename, package)
+        if inside.partition("/")[0].removesuffix(".py") == package:
+            place = f"{inside}:{error.lineno}"
+    return place or f"entry point {info.name} = {info.target}"
+
+
+def _defined_at(function: Any, info: PluginInfo) -> str:
+    package = info.target.partition(":")[0].partition(".")[0]
+    code = getattr(function, "__code__", None)
+    return f"{_inside(code.co_filename, package)}:{code.co_firstlineno}" if code else info.target
+
+
+def _inside(filename: str, package: str) -> str:
+    """The path from the package's folder on; a single-module plugin keeps its file name."""
+    parts = Path(filename).parts
+    if package not in parts:
+        return Path(filename).name
+    start = len(parts) - 1 - parts[::-1].index(package)
+    return "/".join(parts[start:])
