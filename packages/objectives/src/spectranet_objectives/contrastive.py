@@ -1,0 +1,196 @@
+"""Contrast: corresponding samples of any two modalities are found among all samples of the step.
+
+The heads stand on the encoders, before anything is fused (Yu et al. 2022, "CoCa"), so that each
+modality has an embedding of its own, which retrieval uses.
+
+Shape suffixes: B samples of a micro-batch, R samples of the global batch, D encoder width, E joint
+width, I columns of an identity: (sample, hash of the content).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import combinations
+
+import torch
+import torch.nn.functional as F
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
+from torch import Tensor, nn
+
+from spectranet_objectives.config import ContrastiveConfig
+from spectranet_objectives.spread import spread
+from spectranet_objectives.streaming import Keep, reduce_both_ways, sigmoid_pair_loss
+
+__all__ = ["Contrastive", "LogitBias", "LogitScale", "build", "info_nce", "matched"]
+
+_DEFAULT_SCALE = {"infonce": 1 / 0.07, "sigmoid": 10.0}
+"""Radford et al. 2021, section 2.5; Zhai et al. 2023, section 3.2."""
+
+
+class LogitScale(nn.Module):
+    """A learned positive factor of the logits: one element, since FSDP2 refuses 0-D parameters."""
+
+    full_precision = True
+
+    def __init__(self, start: float, most: float) -> None:
+        super().__init__()
+        self.start, self.most = start, most
+        self.log_scale_1 = nn.Parameter(torch.empty(1))
+
+    def forward(self) -> Tensor:
+        return self.log_scale_1.exp()
+
+    def init_weights(self) -> None:
+        nn.init.constant_(self.log_scale_1, math.log(self.start))
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        self.log_scale_1.clamp_(max=math.log(self.most))
+
+
+class LogitBias(nn.Module):
+    """A learned offset of the logits of the sigmoid loss."""
+
+    full_precision = True
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.start = start
+        self.bias_1 = nn.Parameter(torch.empty(1))
+
+    def forward(self) -> Tensor:
+        return self.bias_1.clone()  # FSDP frees a gathered parameter when forward returns
+
+    def init_weights(self) -> None:
+        nn.init.constant_(self.bias_1, self.start)
+
+
+class Contrastive(nn.Module):
+    """Terms ``contrastive.<a>-<b>``, a before b, averaged over the samples that have both.
+
+    The metrics of a term: ``R@1`` within the batch (mean of both directions; of a to b alone for the
+    sigmoid loss), ``scale``, and ``std_<modality>``: 1 where the embeddings fill the sphere evenly,
+    0 where they have collapsed.
+    """
+
+    def __init__(self, config: ContrastiveConfig, context: BuildContext) -> None:
+        super().__init__()
+        known = set(context.encoder_widths)
+        pairs = {pair for c in context.combinations for pair in combinations(sorted(c & known), 2)}
+        self.pairs = tuple(sorted(pairs))
+        self.terms = tuple(f"contrastive.{a}-{b}" for a, b in self.pairs)
+        self.ignores_same_content = config.same_content == "ignore"
+        paired = sorted({name for pair in self.pairs for name in pair})
+        self.heads = nn.ModuleDict(
+            {m: nn.Linear(context.encoder_widths[m], config.width, bias=False) for m in paired}
+        )
+        self.scale = LogitScale(config.scale_init or _DEFAULT_SCALE[config.loss], config.scale_max)
+        self.bias = LogitBias(config.bias_init) if config.loss == "sigmoid" else None
+
+    def init_weights(self) -> None:
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+        self.scale.init_weights()
+        if self.bias is not None:
+            self.bias.init_weights()
+
+    def after_step(self) -> None:
+        self.scale.clamp()
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {}
+
+    def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
+        return None
+
+    def loss(
+        self, states_BQD: Tensor | None, encoded: Mapping[str, Encoded], batch: Batch
+    ) -> dict[str, Loss]:
+        return {}
+
+    def embeddings(self, encoded: Mapping[str, Encoded], batch: Batch) -> dict[str, Rows]:
+        """A row a sample for every modality, of length one, in fp32; identities (sample, content)."""
+        rows = {}
+        for name, head in self.heads.items():
+            if name in encoded:
+                vectors_BE = F.normalize(head(encoded[name].pooled_BD).float(), dim=-1, eps=1e-6)
+                rows[name] = Rows(
+                    vectors_BE, torch.stack([batch.ids_B, batch.modalities[name].content_B], dim=1)
+                )
+        return rows
+
+    def global_loss(self, rows: Mapping[str, Rows]) -> dict[str, Loss]:
+        scale_1 = self.scale()
+        bias_1 = None if self.bias is None else self.bias()
+        losses = {}
+        for a, b in self.pairs:
+            if a not in rows or b not in rows:
+                continue
+            index_a_R, index_b_R = matched(rows[a].ids_RI[:, 0], rows[b].ids_RI[:, 0])
+            if len(index_a_R) == 0:
+                continue
+            a_RE, b_RE = rows[a].vectors_RE[index_a_R], rows[b].vectors_RE[index_b_R]
+            keep = None
+            if self.ignores_same_content:
+                keep = _distinct(rows[a].ids_RI[index_a_R, 1], rows[b].ids_RI[index_b_R, 1])
+            if bias_1 is None:
+                loss, recall = info_nce(a_RE, b_RE, scale_1, keep)
+            else:
+                loss, best_R = sigmoid_pair_loss(a_RE, b_RE, scale_1, bias_1, keep)
+                recall = _share_right(best_R)
+            metrics = {
+                "R@1": recall,
+                "scale": float(scale_1.detach()),
+                f"std_{a}": float(spread(a_RE.detach()).mean()),
+                f"std_{b}": float(spread(b_RE.detach()).mean()),
+            }
+            losses[f"contrastive.{a}-{b}"] = Loss(loss, float(len(a_RE)), metrics)
+        return losses
+
+
+def info_nce(
+    a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None
+) -> tuple[Tensor, float]:
+    """Symmetric InfoNCE, row i of ``a`` belonging to row i of ``b``: (sum over the rows, R@1).
+
+    van den Oord et al. 2018; symmetric as in Radford et al. 2021, figure 3.
+    """
+    reduced = reduce_both_ways(a_RE, b_RE, scale_1, keep)
+    positive_R = scale_1.to(reduced.lse_R.dtype) * (a_RE * b_RE).sum(-1)
+    loss_R = (reduced.lse_R + reduced.lse_C) / 2 - positive_R
+    return loss_R.sum(), (_share_right(reduced.best_R) + _share_right(reduced.best_C)) / 2
+
+
+def matched(ids_a_R: Tensor, ids_b_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the samples that both have stand in either, in the order of their ids.
+
+    The order makes the sums the same however the rows were gathered.
+    """
+    sorted_a, order_a = ids_a_R.sort()
+    sorted_b, order_b = ids_b_R.sort()
+    return order_a[torch.isin(sorted_a, sorted_b)], order_b[torch.isin(sorted_b, sorted_a)]
+
+
+def _distinct(content_a_R: Tensor, content_b_R: Tensor) -> Keep:
+    """Keeps the positives, and of the others the pairs that differ in both contents.
+
+    Two pictures with one caption are each a right answer to it, so no negative of one another's pair
+    in either direction.
+    """
+    place_R = torch.arange(len(content_a_R), device=content_a_R.device)
+
+    def keep(rows: slice) -> Tensor:
+        differs = content_a_R[rows, None] != content_a_R
+        differs &= content_b_R[rows, None] != content_b_R
+        return differs | (place_R[rows, None] == place_R)
+
+    return keep
+
+
+def _share_right(best_R: Tensor) -> float:
+    return float((best_R == torch.arange(len(best_R), device=best_R.device)).float().mean())
+
+
+def build(config: ContrastiveConfig, context: BuildContext) -> Contrastive:
+    return Contrastive(config, context)

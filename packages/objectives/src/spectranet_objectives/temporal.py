@@ -1,0 +1,141 @@
+"""Temporal coherence: from a segment of a clip, the next one is found among all that are not near.
+
+A segment is the mean of its visible tokens, projected and normalised to z_t. Anchor z_t, positive
+z_{t+1} of the same clip; negatives: segments of the same clip at distance ``margin`` or more from
+the anchor, and every segment of the other clips. Nearer segments count as neither.
+
+Shape suffixes: B samples, V visible tokens, S segments of a sample, R segments of the global batch,
+D encoder width, E width of the projection, I columns of an identity: (sample, segment).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
+from torch import Tensor, nn
+
+from spectranet_objectives.config import TemporalConfig
+from spectranet_objectives.spread import spread
+from spectranet_objectives.streaming import reduce_rows
+
+__all__ = ["Temporal", "build", "next_segment_loss", "pool_segments"]
+
+
+class Temporal(nn.Module):
+    """Terms ``temporal.<modality>`` and ``temporal_variance.<modality>``.
+
+    The first is InfoNCE averaged over anchors. The second guards against collapse: the mean over the
+    dimensions of ``max(0, floor - std)``, with the std over all segments of the step of vectors of
+    length sqrt(E), so that 1 is the spread of an even sphere (the hinge of Bardes et al. 2022,
+    "VICReg", equation 1, on normalised vectors). It is weighted by its number of segments and has
+    ``variance_weight`` as a factor.
+    """
+
+    def __init__(self, config: TemporalConfig, context: BuildContext) -> None:
+        super().__init__()
+        self.config = config
+        names = sorted(set(context.temporal) & set(context.encoder_widths))
+        self.terms = tuple(f"temporal.{name}" for name in names)
+        if config.variance_weight:
+            self.terms += tuple(f"temporal_variance.{name}" for name in names)
+        self.heads = nn.ModuleDict(
+            {m: nn.Linear(context.encoder_widths[m], config.width, bias=False) for m in names}
+        )
+
+    def init_weights(self) -> None:
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {}
+
+    def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
+        return None
+
+    def loss(
+        self, states_BQD: Tensor | None, encoded: Mapping[str, Encoded], batch: Batch
+    ) -> dict[str, Loss]:
+        return {}
+
+    def embeddings(self, encoded: Mapping[str, Encoded], batch: Batch) -> dict[str, Rows]:
+        """A row a segment that has visible tokens, of length one; identities (sample, segment)."""
+        rows = {}
+        for name, head in self.heads.items():
+            if name in encoded:
+                mean_BSD, seen_BS = pool_segments(encoded[name])
+                z_RE = F.normalize(head(mean_BSD[seen_BS]).float(), dim=-1, eps=1e-6)
+                sample_R, segment_R = seen_BS.nonzero(as_tuple=True)
+                rows[name] = Rows(z_RE, torch.stack([batch.ids_B[sample_R], segment_R], dim=1))
+        return rows
+
+    def global_loss(self, rows: Mapping[str, Rows]) -> dict[str, Loss]:
+        losses = {}
+        for name in self.heads:
+            if name not in rows or len(rows[name].vectors_RE) < 2:
+                continue
+            z_RE, ids_RI = rows[name].vectors_RE, rows[name].ids_RI
+            std_E = spread(z_RE)
+            metrics = {"std": float(std_E.detach().mean())}
+            loss, anchors, right = next_segment_loss(z_RE, ids_RI, self.config.margin, self.config.temperature)
+            if anchors:
+                losses[f"temporal.{name}"] = Loss(loss, float(anchors), {**metrics, "R@1": right / anchors})
+            if self.config.variance_weight:
+                hinge = (self.config.variance_floor - std_E).clamp_min(0).mean()
+                losses[f"temporal_variance.{name}"] = Loss(
+                    self.config.variance_weight * len(z_RE) * hinge, float(len(z_RE)), metrics
+                )
+        return losses
+
+
+def pool_segments(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Mean token of each segment, (B, S, D), and whether it has visible tokens, (B, S).
+
+    Summed in fp32, returned in the tokens' dtype. Tokens of segment -1 belong to none.
+    """
+    tokens_BVD = encoded.tokens_BND
+    counted_BV = encoded.valid_BN & (encoded.segment_BN >= 0)
+    segments = int(encoded.segment_BN.max()) + 1 if encoded.segment_BN.numel() else 0
+    index_BV = encoded.segment_BN.long().clamp_min(0)
+    count_BS = tokens_BVD.new_zeros(len(tokens_BVD), segments, dtype=torch.float32)
+    sum_BSD = torch.zeros_like(count_BS).unsqueeze(-1).repeat(1, 1, tokens_BVD.shape[-1])
+    if segments:
+        count_BS.scatter_add_(1, index_BV, counted_BV.float())
+        # invalid tokens may hold anything: replaced, not multiplied by zero
+        counted_BVD = tokens_BVD.float().masked_fill(~counted_BV.unsqueeze(-1), 0)
+        sum_BSD.scatter_add_(1, index_BV.unsqueeze(-1).expand_as(counted_BVD), counted_BVD)
+    mean_BSD = sum_BSD / count_BS.clamp_min(1).unsqueeze(-1)
+    return mean_BSD.to(tokens_BVD.dtype), count_BS > 0
+
+
+def next_segment_loss(
+    z_RE: Tensor, ids_RI: Tensor, margin: int, temperature: float
+) -> tuple[Tensor, int, float]:
+    """InfoNCE of every segment whose successor is there: (sum, anchors, anchors that find it first)."""
+    _, sample_R = ids_RI[:, 0].unique(return_inverse=True)
+    segment_R = ids_RI[:, 1]
+    # a stride one more than the segments, so that a clip's last is not followed by the next clip's first
+    place_R, order_R = (sample_R * (segment_R.max() + 2) + segment_R).sort()
+    z_RE, sample_R, segment_R = z_RE[order_R], sample_R[order_R], segment_R[order_R]
+    anchor_A = (place_R[1:] == place_R[:-1] + 1).nonzero().squeeze(1)
+    if len(anchor_A) == 0:
+        return z_RE.sum() * 0, 0, 0.0
+    positive_A = anchor_A + 1
+    column_R = torch.arange(len(z_RE), device=z_RE.device)
+
+    def keep(rows: slice) -> Tensor:
+        anchor = anchor_A[rows, None]
+        other_clip = sample_R[anchor] != sample_R
+        far = (segment_R[anchor] - segment_R).abs() >= margin
+        return other_clip | far | (positive_A[rows, None] == column_R)
+
+    scale_1 = z_RE.new_full((1,), 1 / temperature)
+    lse_A, best_A = reduce_rows(z_RE[anchor_A], z_RE, scale_1, keep)
+    positive_logit_A = scale_1 * (z_RE[anchor_A] * z_RE[positive_A]).sum(-1)
+    return (lse_A - positive_logit_A).sum(), len(anchor_A), float((best_A == positive_A).sum())
+
+
+def build(config: TemporalConfig, context: BuildContext) -> Temporal:
+    return Temporal(config, context)

@@ -1,0 +1,130 @@
+"""Blockwise pair losses against closed forms in float64 and against open_clip."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from spectranet_objectives import streaming
+from spectranet_objectives.contrastive import info_nce
+from spectranet_objectives.streaming import reduce_both_ways, reduce_rows, sigmoid_pair_loss
+from torch import Tensor
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some rows a block, so that every test crosses block borders."""
+    monkeypatch.setattr(streaming, "_BLOCK_ELEMENTS", 30)
+
+
+def unit_rows(rows: int, width: int = 8, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(rows, width, generator=rng, dtype=torch.float64)
+    return F.normalize(vectors, dim=-1).to(dtype).requires_grad_()
+
+
+def one(value: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor([value], dtype=dtype, requires_grad=True)
+
+
+def closed_form(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    logits = scale * a @ b.T
+    right = torch.arange(len(a))
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2 * len(a)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 13])
+def test_info_nce_equals_the_closed_form_with_all_gradients(rows: int) -> None:
+    ours = [unit_rows(rows, seed=1), unit_rows(rows, seed=2), one(9.0)]
+    theirs = [t.detach().clone().requires_grad_() for t in ours]
+    loss, _ = info_nce(*ours)
+    loss.backward()
+    expected = closed_form(*theirs)
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-10, atol=1e-11)
+
+
+def test_info_nce_in_fp32_is_as_exact_as_fp32_can_be() -> None:
+    a, b, scale = unit_rows(40, seed=1), unit_rows(40, seed=2), one(100.0)
+    closed_form(a, b, scale).backward()
+    small = [t.detach().float().requires_grad_() for t in (a, b, scale)]
+    info_nce(*small)[0].backward()
+    for mine, exact in zip(small, (a, b, scale), strict=True):
+        assert (mine.grad.double() - exact.grad).norm() <= 1e-5 * exact.grad.norm()
+
+
+def test_info_nce_equals_open_clip() -> None:
+    open_clip = pytest.importorskip("open_clip")
+    ours = [unit_rows(17, seed=3, dtype=torch.float32), unit_rows(17, seed=4, dtype=torch.float32)]
+    ours.append(one(14.0, torch.float32))
+    theirs = [t.detach().clone().requires_grad_() for t in ours]
+    loss, _ = info_nce(*ours)
+    (loss / 17).backward()
+    expected = open_clip.loss.ClipLoss()(*theirs)
+    expected.backward()
+    torch.testing.assert_close(loss / 17, expected)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_sigmoid_loss_equals_open_clip() -> None:
+    open_clip = pytest.importorskip("open_clip")
+    ours = [unit_rows(17, seed=3, dtype=torch.float32), unit_rows(17, seed=4, dtype=torch.float32)]
+    ours += [one(10.0, torch.float32), one(-10.0, torch.float32)]
+    theirs = [t.detach().clone().requires_grad_() for t in ours]
+    loss, _ = sigmoid_pair_loss(*ours)
+    (loss / 17).backward()
+    expected = open_clip.loss.SigLipLoss()(*theirs)
+    expected.backward()
+    torch.testing.assert_close(loss / 17, expected)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def some_pairs(rows: slice) -> Tensor:
+    """A third of the pairs is dropped; the diagonal stays."""
+    i, j = torch.arange(7)[rows, None], torch.arange(7)
+    return ((i + 2 * j) % 3 != 0) | (i == j)
+
+
+@pytest.mark.parametrize("keep", [None, some_pairs])
+def test_gradients_agree_with_finite_differences(keep: streaming.Keep | None) -> None:
+    a, b, scale, bias = unit_rows(7, 3, seed=1), unit_rows(7, 3, seed=2), one(3.0), one(-0.5)
+    assert torch.autograd.gradcheck(lambda *x: reduce_both_ways(*x, keep)[:2], (a, b, scale))
+    assert torch.autograd.gradcheck(lambda *x: reduce_rows(*x, keep)[0], (a, b, scale))
+    assert torch.autograd.gradcheck(lambda *x: sigmoid_pair_loss(*x, keep)[0], (a, b, scale, bias))
+
+
+def test_dropped_pairs_count_in_no_direction() -> None:
+    a, b, scale = unit_rows(7, seed=1), unit_rows(7, seed=2), one(5.0)
+    logits = (scale * a @ b.T).masked_fill(~some_pairs(slice(None)), -torch.inf)
+    reduced = reduce_both_ways(a, b, scale, some_pairs)
+    torch.testing.assert_close(reduced.lse_R, logits.logsumexp(1))
+    torch.testing.assert_close(reduced.lse_C, logits.logsumexp(0))
+    assert torch.equal(reduced.best_R, logits.argmax(1))
+    assert torch.equal(reduced.best_C, logits.argmax(0))
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_extreme_logits_stay_finite(size: float) -> None:
+    a, b = unit_rows(9, seed=1, dtype=torch.float32), unit_rows(9, seed=1, dtype=torch.float32)
+    scale, bias = one(size, torch.float32), one(0.0, torch.float32)
+    total = info_nce(a, b, scale)[0] + sigmoid_pair_loss(a, b, scale, bias)[0]
+    total.backward()
+    assert all(torch.isfinite(t).all() for t in (total, a.grad, b.grad, scale.grad, bias.grad))
+
+
+def test_the_recall_is_that_of_both_directions() -> None:
+    a = torch.eye(4)
+    b = torch.stack([a[0], a[1], a[3], a[3] * 0.9 + a[2] * 0.1])
+    # a to b: 0, 1 and 3 -> b2 (1.0 > 0.9) is wrong, 2 -> b3 is wrong; b to a: b2 -> 3 is wrong, b3 -> 3
+    assert info_nce(a, b, torch.ones(1))[1] == pytest.approx((2 / 4 + 3 / 4) / 2)
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    a, b = unit_rows(9, seed=1, dtype=torch.float32), unit_rows(9, seed=2, dtype=torch.float32)
+    plain = reduce_rows(a, b, torch.full((1,), 50.0))[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(reduce_rows(a, b, torch.full((1,), 50.0))[0], plain)
