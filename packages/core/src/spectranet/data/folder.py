@@ -1,0 +1,86 @@
+"""Samples as files in a folder: files with the same path up to their last dot are one sample.
+
+Sub-folders belong to it; names that start with a dot do not, nor do files without an extension.
+Samples are in the order of their names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from spectranet.contracts import RawSample
+from spectranet.data.members import lacking, offered, read_fields
+from spectranet.data.options import OpenOptions
+from spectranet.errors import DataError
+
+__all__ = ["FolderSamples", "is_folder"]
+
+
+def is_folder(path: str) -> bool:
+    return os.path.isdir(os.path.expanduser(path))
+
+
+class FolderSamples:
+    """Random access to the samples of a folder.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+
+    def __init__(self, path: str, options: OpenOptions) -> None:
+        if options.where:
+            raise DataError(f"'{path}' is a folder, and 'where' needs the columns of a manifest")
+        self._root = os.path.expanduser(path)
+        self.dropped: Counter[str] = Counter()
+        files: dict[str, dict[str, str]] = {}
+        for name in _walk(self._root, ""):
+            key, _, extension = name.rpartition(".")
+            of_sample = files.setdefault(key, {})
+            if extension.lower() in of_sample:
+                self.dropped["second file with the same stem and extension"] += 1
+            else:
+                of_sample[extension.lower()] = name
+        self._samples: list[tuple[str, dict[str, str]]] = []
+        for key in sorted(files):
+            fields = offered(files[key], options)
+            if options.met_by(fields):
+                self._samples.append((key, files[key]))
+            else:
+                self.dropped["sample without " + lacking(fields, options)] += 1
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def read(self, row: int, wanted: Sequence[str]) -> RawSample:
+        """The sample in ``row``, with those of the ``wanted`` extensions that it has.
+
+        Raises:
+            DataError: one of its files cannot be read.
+        """
+        key, files = self._samples[row]
+        return RawSample(key, read_fields(wanted, files, lambda name: self._content(files[name]), key))
+
+    def _content(self, name: str) -> bytes:
+        try:
+            with open(os.path.join(self._root, name), "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"file '{name}' in '{self._root}' cannot be read: {error.strerror}") from error
+
+
+def _walk(root: str, below: str) -> Iterator[str]:
+    """Relative paths of the files under ``root``; linked folders are not entered (they may loop)."""
+    try:
+        entries = sorted(os.scandir(os.path.join(root, below)), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"folder '{os.path.join(root, below)}' cannot be listed: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        name = os.path.join(below, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(root, name)
+        elif entry.is_file() and "." in entry.name:
+            yield name

@@ -1,0 +1,225 @@
+"""What do the training loop and the tasks iterate over?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from spectranet.config import Config
+from spectranet.contracts import Modality, Reader
+from spectranet.data.build import build_pipelines
+from spectranet.data.collate import LoadedBatch, collate
+from spectranet.data.failures import Failures
+from spectranet.data.mixing import Mixture
+from spectranet.data.pipeline import Pipeline, Sample, Skipped
+from spectranet.data.schedule import Schedule
+from spectranet.data.source import Source, open_sources
+from spectranet.data.workers import Addresses, MicroBatches, in_workers
+from spectranet.errors import ConfigError, DataError, SpectraNetError, did_you_mean
+
+__all__ = ["EvalData", "TrainStream"]
+
+_log = logging.getLogger(__name__)
+
+
+class TrainStream:
+    """Iterates over steps; each gives the list of this rank's micro-batches.
+
+    Any step costs the same to start at. The constructor starts the workers, which prepare the first
+    batches meanwhile; they are forked, so the earlier it is constructed the less they inherit, and
+    it must be in a thread that outlives them. :meth:`close`, and the end of the iteration, end them.
+
+    Args:
+        config: sections ``data``, ``train`` and ``modalities``.
+        modalities: the loaded ones, by name.
+        readers: the loaded ones; the first that takes a path opens it.
+        ratios: share of the tokens of each modality to hide; nothing where it is absent.
+        start_step: the first step to give.
+
+    Attributes:
+        failures: by source, for the steps given so far, on this rank alone.
+
+    Raises:
+        ConfigError: the configuration cannot be used; lists every problem found.
+        DataError: while iterating: a source gives no usable sample any more.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        modalities: Mapping[str, Modality],
+        readers: Sequence[Reader],
+        ratios: Mapping[str, float],
+        *,
+        start_step: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        _check(config)
+        self.sources = open_sources(config.data.sources, modalities, readers)
+        self.schedule = _schedule(config, self.sources, ranks)
+        self.failures: dict[str, Failures] = {}
+        if rank == 0:
+            _report(self.sources)
+        pipelines = build_pipelines(self.sources, config, modalities, train=True, ratios=ratios)
+        self._steps = range(start_step, config.train.steps)
+        self._micro_batches = MicroBatches(pipelines, modalities, config.data.threads)
+        self._begun = False
+        self._batches: Iterator[LoadedBatch | SpectraNetError] | None = in_workers(
+            self._micro_batches,
+            Addresses(self.schedule, rank, self._steps),
+            workers=config.data.workers,
+            prefetch=config.data.prefetch,
+        )
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[LoadedBatch]]:
+        """One pass to the last step; a stream cannot be iterated a second time."""
+        if self._begun or self._batches is None:
+            raise RuntimeError("the stream is closed or has been iterated; make a new one")
+        self._begun = True
+        try:
+            for _ in self._steps:
+                yield [self._next() for _ in range(self.schedule.micro_batches_per_step)]
+        finally:
+            self.close()
+
+    @property
+    def replaced(self) -> int:
+        """How often a sample could not be used and another took its place, on this rank."""
+        return sum(each.skipped for each in self.failures.values())
+
+    def close(self) -> None:
+        """End the workers and threads."""
+        self._batches = None  # the DataLoader's iterator ends its workers when it goes
+        self._micro_batches.close()
+
+    def _next(self) -> LoadedBatch:
+        assert self._batches is not None, "the stream was closed while it was iterated"
+        batch = next(self._batches)
+        if isinstance(batch, SpectraNetError):
+            raise batch
+        self.failures.setdefault(batch.source, Failures()).add(batch)
+        return batch
+
+
+class EvalData:
+    """Held-out sources (:class:`spectranet.contracts.TaskData`), in their own order.
+
+    Nothing is shuffled, augmented or hidden, and every rank reads all of it: retrieval needs every
+    candidate. A sample that cannot be used is left out and counted in ``failures``; there is
+    nothing to put in its place. ``ids_B`` are row numbers of the source.
+
+    Args:
+        config: sections ``eval``, ``data`` and ``modalities``. ``eval.limit`` samples of a source
+            are spread evenly over its rows.
+
+    Raises:
+        ConfigError: the configuration cannot be used; lists every problem found.
+    """
+
+    def __init__(self, config: Config, modalities: Mapping[str, Modality], readers: Sequence[Reader]) -> None:
+        if config.eval.batch < 1 or (config.eval.limit is not None and config.eval.limit < 1):
+            raise ConfigError("eval.batch and eval.limit must be at least 1")
+        self.sources = open_sources(config.eval.sources, modalities, readers)
+        self.failures: dict[str, Failures] = {}
+        pipelines = build_pipelines(self.sources, config, modalities, train=False, ratios={})
+        self._pipelines = {pipeline.source.name: pipeline for pipeline in pipelines}
+        self._modalities = modalities
+        self._batch = config.eval.batch
+        self._limit = config.eval.limit
+        self._threads = config.data.threads
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._pipelines)
+
+    def modalities(self, name: str) -> tuple[str, ...]:
+        """The modalities of a source, sorted."""
+        return self._pipeline(name).source.modalities
+
+    def batches(self, name: str) -> Iterator[LoadedBatch]:
+        """The batches of a source, prepared one ahead; a new pass at every call.
+
+        Batches are shorter at the end, and where samples are left out.
+
+        Raises:
+            ConfigError: there is no such source.
+            DataError: none of its samples can be used.
+        """
+        pipeline = self._pipeline(name)
+        rows = self._rows(len(pipeline.source))
+        chunks = [rows[first : first + self._batch] for first in range(0, len(rows), self._batch)]
+        failures = self.failures[name] = Failures()
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="evaluate") as pool:
+            ahead = _submit(pool, pipeline, chunks[0])
+            for i, chunk in enumerate(chunks):
+                mine = ahead
+                ahead = _submit(pool, pipeline, chunks[i + 1]) if i + 1 < len(chunks) else []
+                batch = self._collate(name, chunk, [each.result() for each in mine])
+                if batch is not None:
+                    yield batch
+        if not failures.used:
+            worst = failures.examples[0]
+            raise DataError(f"source '{name}': no sample can be used; '{worst.key}': {worst.reason}")
+
+    def _collate(
+        self, name: str, rows: Sequence[int], results: Sequence[Sample | Skipped]
+    ) -> LoadedBatch | None:
+        skipped = [each for each in results if isinstance(each, Skipped)]
+        used = {row: each for row, each in zip(rows, results, strict=True) if isinstance(each, Sample)}
+        if not used:
+            self.failures[name].skip(skipped)
+            return None
+        batch = collate([*used.values()], self._modalities, source=name, ids=[*used], skipped=skipped)
+        self.failures[name].add(batch)
+        return batch
+
+    def _rows(self, size: int) -> Sequence[int]:
+        if self._limit is None or self._limit >= size:
+            return range(size)
+        # The first rows alone would be of one kind where a source is sorted.
+        return [i * size // self._limit for i in range(self._limit)]
+
+    def _pipeline(self, name: str) -> Pipeline:
+        if name not in self._pipelines:
+            raise ConfigError(f"no evaluation source '{name}'.{did_you_mean(name, self._pipelines)}")
+        return self._pipelines[name]
+
+
+def _submit(
+    pool: ThreadPoolExecutor, pipeline: Pipeline, rows: Sequence[int]
+) -> list[Future[Sample | Skipped]]:
+    return [pool.submit(pipeline.at_row, row, row) for row in rows]
+
+
+def _schedule(config: Config, sources: Sequence[Source], ranks: int) -> Schedule:
+    schedule = Schedule(
+        Mixture.of([source.weight for source in sources]),
+        global_batch=config.train.global_batch,
+        slots=config.train.slots,
+        ranks=ranks,
+        micro_batch=config.train.micro_batch,
+    )
+    schedule.check_sizes({source.name: len(source) for source in sources})
+    return schedule
+
+
+def _check(config: Config) -> None:
+    smallest = {"workers": 0, "threads": 1, "prefetch": 1}
+    problems = [
+        f"data.{name} must be at least {least}, not {getattr(config.data, name)}"
+        for name, least in smallest.items()
+        if getattr(config.data, name) < least
+    ]
+    if not config.data.sources:
+        problems.append("data.sources is empty: there is nothing to train on")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _report(sources: Sequence[Source]) -> None:
+    for source in sources:
+        _log.log(logging.WARNING if source.dropped else logging.INFO, "%s", source.describe())

@@ -1,0 +1,213 @@
+"""Samples listed in a JSONL or CSV manifest: a row each, columns hold text or paths of files.
+
+What a column holds goes by its name, never by its value:
+
+1. a name ending in ``_path`` or ``_file`` holds a path;
+2. ``text``, ``txt`` and ``caption`` hold the text itself, and so does any column that the source's
+   ``fields`` option gives to a modality which declares one of those names among its own fields
+   (``fields: {text: title}``);
+3. every other column holds a path.
+
+Paths are relative to the manifest's folder and stay inside it. Column names are compared in lower
+case. A column that is absent, null or empty counts as a field that the sample does not have.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectranet.contracts import RawSample
+from spectranet.data.members import lacking
+from spectranet.data.options import OpenOptions
+from spectranet.errors import DataError, did_you_mean
+
+__all__ = ["LITERAL_COLUMNS", "ManifestSamples", "is_manifest"]
+
+LITERAL_COLUMNS = frozenset({"text", "txt", "caption"})
+_PATH_ENDINGS = ("_path", "_file")
+_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+def is_manifest(path: str) -> bool:
+    return path.lower().endswith(_SUFFIXES)
+
+
+class ManifestSamples:
+    """Random access to the rows of a manifest; holds two integers a row, not the rows.
+
+    Raises:
+        DataError: the file cannot be read, or a ``where`` column occurs in no row.
+    """
+
+    def __init__(self, path: str, options: OpenOptions) -> None:
+        self.path = Path(path).expanduser()
+        self._literal = LITERAL_COLUMNS | options.literal
+        self._delimiter = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
+        self._header: list[str] = []
+        self.dropped: Counter[str] = Counter()
+        try:
+            self._index(options)
+        except OSError as error:
+            raise DataError(f"manifest '{self.path}' cannot be read: {error.strerror or error}") from error
+
+    def __len__(self) -> int:
+        return len(self._start_K)
+
+    def read(self, row: int, wanted: Sequence[str]) -> RawSample:
+        """The sample in ``row``, with those of the ``wanted`` columns that are not empty.
+
+        Raises:
+            DataError: the row or one of its files cannot be read; names the manifest and the line.
+        """
+        place = f"{self.path.name}:{self._line_K[row]}"
+        columns = self._columns(row, place)
+        key = columns.get("key") or columns.get("id") or place
+        fields = {}
+        for name in wanted:
+            value = columns.get(name)
+            if not _is_empty(value):
+                fields[name] = self._content(name, value, place)
+        return RawSample(str(key), fields)
+
+    def _content(self, column: str, value: Any, place: str) -> bytes:
+        if isinstance(value, list | dict):
+            raise DataError(f"{place}: column '{column}' holds a {type(value).__name__}, not one value")
+        if column in self._literal and not column.endswith(_PATH_ENDINGS):
+            return _as_text(value).encode()
+        relative = os.path.normpath(_as_text(value))
+        if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir or "\0" in relative:
+            raise DataError(
+                f"{place}: column '{column}' names '{value}', which is outside the manifest's folder; "
+                "paths must be relative to the manifest and below it"
+            )
+        try:
+            return (self.path.parent / relative).read_bytes()
+        except OSError as error:
+            raise DataError(f"{place}: file '{value}' cannot be read: {error.strerror}") from error
+
+    def _columns(self, row: int, place: str) -> dict[str, Any]:
+        start, end = int(self._start_K[row]), int(self._end_K[row])
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            record = file.read(end - start)
+        columns = self._parse(record)
+        if columns is None:
+            raise DataError(f"{place}: the row cannot be read any more; was '{self.path}' changed?")
+        return columns
+
+    def _parse(self, record: bytes) -> dict[str, Any] | None:
+        """Columns of a row by lower-case name; None where it is broken."""
+        try:
+            text = record.decode("utf-8-sig")
+            if self._delimiter is None:
+                parsed = json.loads(text)
+            else:
+                parsed = dict(zip(self._header, next(self._csv_rows([text])), strict=False))
+        except (ValueError, csv.Error, StopIteration):
+            return None
+        if not isinstance(parsed, dict):
+            return None
+        return {name.lower(): value for name, value in parsed.items()}
+
+    def _csv_rows(self, lines: Any) -> Iterator[list[str]]:
+        return csv.reader(lines, delimiter=self._delimiter or ",")
+
+    def _index(self, options: OpenOptions) -> None:
+        where = {name.lower(): value for name, value in options.where.items()}
+        seen_columns: set[str] = set()
+        spans: list[tuple[int, int, int]] = []
+        for start, end, line, record in self._records():
+            columns = self._parse(record)
+            if columns is None:
+                self.dropped["row that cannot be parsed"] += 1
+                continue
+            seen_columns.update(columns)
+            if any(_as_text(columns.get(name)) != value for name, value in where.items()):
+                continue
+            filled = {name for name, value in columns.items() if not _is_empty(value)}
+            if options.met_by(filled):
+                spans.append((start, end, line))
+            else:
+                self.dropped["row without " + lacking(filled, options)] += 1
+        for name in where.keys() - seen_columns:
+            raise DataError(
+                f"manifest '{self.path}' has no column '{name}' (from where)."
+                f"{did_you_mean(name, seen_columns)}\n  columns: {', '.join(sorted(seen_columns))}"
+            )
+        table_K3 = np.array(spans, dtype=np.int64).reshape(-1, 3)
+        self._start_K, self._end_K, self._line_K = (np.ascontiguousarray(table_K3[:, i]) for i in range(3))
+
+    def _records(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """(start, end, line number, bytes) of every row that is not blank."""
+        with open(self.path, "rb") as file:
+            if self._delimiter is None:
+                yield from _lines(file)
+                return
+            feed = _LineFeed(file)
+            rows = self._csv_rows(feed)
+            try:
+                self._header = [name.strip().lower() for name in next(rows, [])]
+            except csv.Error as error:
+                raise DataError(
+                    f"manifest '{self.path}': its first line is no CSV header: {error}"
+                ) from error
+            while True:
+                feed.begin()
+                try:
+                    row = next(rows, None)
+                except csv.Error:
+                    row = [""]
+                if row is None:
+                    return
+                if row:
+                    yield feed.start, feed.offset, feed.first_line, feed.record
+
+
+class _LineFeed:
+    """Lines of a binary file as text for ``csv``, which joins those of a quoted field."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.offset = 0
+        self._line = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.start, self.first_line, self.record = self.offset, self._line + 1, b""
+
+    def __iter__(self) -> _LineFeed:
+        return self
+
+    def __next__(self) -> str:
+        line: bytes = self._file.readline()
+        if not line:
+            raise StopIteration
+        encoding = "utf-8-sig" if self.offset == 0 else "utf-8"
+        self.offset += len(line)
+        self._line += 1
+        self.record += line
+        return line.decode(encoding, errors="replace")
+
+
+def _lines(file: Any) -> Iterator[tuple[int, int, int, bytes]]:
+    start = 0
+    for number, line in enumerate(file, start=1):
+        if line.strip():
+            yield start, start + len(line), number, line
+        start += len(line)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == ""
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

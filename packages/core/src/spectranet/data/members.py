@@ -1,0 +1,60 @@
+"""Which fields does a sample made of several files have? Shared by tar shards and folders.
+
+A file's extension is its field. A dotted name that starts with ``json.`` is an entry of the sample's
+JSON file: ``fields: {text: json.caption}`` reads ``caption`` from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+
+from spectranet.data.options import OpenOptions
+from spectranet.errors import DataError
+
+__all__ = ["lacking", "offered", "read_fields"]
+
+_JSON = "json."
+
+
+def offered(extensions: Collection[str], options: OpenOptions) -> set[str]:
+    """The fields that a sample with these extensions can give, as far as ``options`` asks."""
+    fields = set(extensions)
+    if "json" in fields:
+        fields |= {name for names in options.needs for name in names if name.startswith(_JSON)}
+    return fields
+
+
+def lacking(fields: set[str], options: OpenOptions) -> str:
+    """Names of what is missing: ``"jpg and txt"``."""
+    return " and ".join(names[0] for names in options.needs if fields.isdisjoint(names))
+
+
+def read_fields(
+    wanted: Sequence[str], extensions: Collection[str], read: Callable[[str], bytes], place: str
+) -> dict[str, bytes]:
+    """The bytes of those ``wanted`` fields that are there; ``read`` gives those of an extension.
+
+    Raises:
+        DataError: the sample's JSON is asked for an entry and cannot be parsed.
+    """
+    fields: dict[str, bytes] = {}
+    for name in wanted:
+        if name in extensions:
+            fields[name] = read(name)
+        elif name.startswith(_JSON) and "json" in extensions:
+            value = _json_entry(read("json"), name.removeprefix(_JSON), place)
+            if value not in (None, ""):
+                fields[name] = (value if isinstance(value, str) else json.dumps(value)).encode()
+    return fields
+
+
+def _json_entry(content: bytes, entry: str, place: str) -> object:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise DataError(f"{place}: its JSON cannot be parsed: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{place}: its JSON is no object, so it has no '{entry}'")
+    lower = {key.lower(): item for key, item in value.items()}
+    return lower.get(entry)

@@ -1,0 +1,32 @@
+"""What is a reader told when it opens a path?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["OpenOptions"]
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """Passed to ``Reader.open(path, options)``.
+
+    A reader that can tell cheaply leaves out the rows that lack a need, and says how many and why
+    in ``dropped: Mapping[str, int]`` on its sample set. One that cannot may ignore ``needs``: such
+    rows are then found when they are read, and replaced.
+
+    Attributes:
+        where: keep only rows whose column has this value.
+        needs: for each modality the fields that it may come from, the preferred first; a sample
+            must have at least one of each.
+        literal: columns whose value is the content itself rather than the path of a file.
+    """
+
+    where: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[Sequence[str]] = ()
+    literal: frozenset[str] = frozenset()
+
+    def met_by(self, fields: Sequence[str] | set[str] | Mapping[str, object]) -> bool:
+        """Whether a sample with these fields has one for every need."""
+        return all(any(name in fields for name in names) for names in self.needs)

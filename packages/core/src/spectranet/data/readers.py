@@ -1,0 +1,19 @@
+"""Which storage formats can be read without a plugin?"""
+
+from __future__ import annotations
+
+from spectranet.contracts import Reader
+from spectranet.data.folder import FolderSamples, is_folder
+from spectranet.data.manifest import ManifestSamples, is_manifest
+from spectranet.data.tar import TarSamples, is_webdataset
+
+__all__ = ["readers"]
+
+
+def readers() -> list[Reader]:
+    """Manifests, WebDataset shards, folders; a folder of tars counts as shards."""
+    return [
+        Reader("manifest", is_manifest, ManifestSamples),
+        Reader("webdataset", is_webdataset, TarSamples),
+        Reader("folder", lambda path: is_folder(path) and not is_webdataset(path), FolderSamples),
+    ]

@@ -1,0 +1,174 @@
+"""A source of the configuration, opened: which modalities, from which fields, how many samples.
+
+All samples of a source have the same modalities. Rows that lack one of them are left out when the
+source is opened (and counted in ``dropped``) where the reader can tell; where it cannot, reading
+such a row raises, and the pipeline replaces it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spectranet.config import SourceConfig
+from spectranet.contracts import Modality, Reader, SampleSet
+from spectranet.data.manifest import LITERAL_COLUMNS
+from spectranet.data.options import OpenOptions
+from spectranet.errors import ConfigError, DataError, did_you_mean
+
+__all__ = ["Source", "open_source", "open_sources"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Random access to the undecoded modalities of aligned samples.
+
+    Attributes:
+        modalities: sorted names.
+        fields: for each modality the fields it may come from, the preferred first.
+        overrides: for each modality its options that differ in this source.
+        dropped: how many rows were left out when the source was opened, by reason.
+    """
+
+    name: str
+    samples: SampleSet
+    modalities: tuple[str, ...]
+    fields: Mapping[str, tuple[str, ...]]
+    weight: float = 1.0
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, row: int) -> tuple[str, dict[str, bytes]]:
+        """Key of the sample in ``row`` and the undecoded bytes of each modality.
+
+        Raises:
+            DataError: it cannot be read, or lacks a modality; names the key.
+        """
+        wanted = dict.fromkeys(name for names in self.fields.values() for name in names)
+        raw = self.samples.read(row, tuple(wanted))
+        content = {}
+        for modality in self.modalities:
+            names = self.fields[modality]
+            found = next((name for name in names if name in raw.fields), None)
+            if found is None:
+                raise DataError(f"sample '{raw.key}' has no {modality} (looked for {', '.join(names)})")
+            content[modality] = raw.fields[found]
+        return raw.key, content
+
+    def describe(self) -> str:
+        """One line: ``emoji: 3635 samples of image, text (177 left out: row without text)``."""
+        left_out = sum(self.dropped.values())
+        reasons = "; ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+        note = f" ({left_out} left out: {reasons})" if left_out else ""
+        return f"{self.name}: {len(self)} samples of {', '.join(self.modalities)}{note}"
+
+
+def open_sources(
+    configs: Mapping[str, SourceConfig], modalities: Mapping[str, Modality], readers: Sequence[Reader]
+) -> list[Source]:
+    """All sources, in the order of the configuration.
+
+    Raises:
+        ConfigError: lists what is wrong with every source that cannot be used.
+    """
+    opened, problems = [], []
+    for name, config in configs.items():
+        try:
+            opened.append(open_source(name, config, modalities, readers))
+        except (ConfigError, DataError) as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return opened
+
+
+def open_source(
+    name: str, config: SourceConfig, modalities: Mapping[str, Modality], readers: Sequence[Reader]
+) -> Source:
+    """Check a source's configuration and open its path.
+
+    Raises:
+        ConfigError: an option cannot be used; lists every problem.
+        DataError: the path cannot be read, or no sample has all the modalities.
+    """
+    problems = _problems(config, modalities)
+    if problems:
+        raise ConfigError("\n".join(f"source '{name}': {problem}" for problem in problems))
+    fields = {
+        modality: (config.fields[modality].lower(),)
+        if modality in config.fields
+        else modalities[modality].fields
+        for modality in sorted(config.modalities)
+    }
+    options = OpenOptions(
+        where=dict(config.where),
+        needs=tuple(fields.values()),
+        literal=frozenset(
+            fields[modality][0]
+            for modality in config.fields
+            if not LITERAL_COLUMNS.isdisjoint(modalities[modality].fields)
+        ),
+    )
+    try:
+        samples = _reader(config, readers).open(config.path, options)
+    except (ConfigError, DataError) as error:
+        raise type(error)(f"source '{name}': {error}") from error
+    source = Source(
+        name=name,
+        samples=samples,
+        modalities=tuple(fields),
+        fields=fields,
+        weight=config.weight,
+        overrides={modality: dict(options) for modality, options in config.overrides.items()},
+        dropped=dict(getattr(samples, "dropped", {})),
+    )
+    if not len(source):
+        raise DataError(f"source '{name}': no sample in '{config.path}' can be used\n  {source.describe()}")
+    return source
+
+
+def _problems(config: SourceConfig, modalities: Mapping[str, Modality]) -> list[str]:
+    problems = []
+    if not config.path:
+        problems.append("it has no path")
+    if not config.modalities:
+        problems.append("it lists no modalities")
+    for modality in config.modalities:
+        if modality not in modalities:
+            problems.append(
+                f"modality '{modality}' is not loaded.{did_you_mean(modality, modalities)}"
+                f" Loaded: {', '.join(sorted(modalities)) or 'none'}"
+            )
+    if len(set(config.modalities)) < len(config.modalities):
+        problems.append("it lists a modality twice")
+    for option in ("fields", "overrides"):
+        for modality in getattr(config, option).keys() - set(config.modalities):
+            problems.append(
+                f"{option}.{modality}: '{modality}' is not among its modalities."
+                f"{did_you_mean(modality, config.modalities)}"
+            )
+    if not (config.weight > 0 and math.isfinite(config.weight)):
+        problems.append(f"weight must be a positive number, not {config.weight}")
+    return problems
+
+
+def _reader(config: SourceConfig, readers: Sequence[Reader]) -> Reader:
+    by_name = {reader.name: reader for reader in readers}
+    if config.format != "auto":
+        if config.format not in by_name:
+            raise ConfigError(
+                f"format '{config.format}' is unknown.{did_you_mean(config.format, by_name)}"
+                f" Known: auto, {', '.join(sorted(by_name))}"
+            )
+        return by_name[config.format]
+    for reader in readers:
+        if reader.matches(config.path):
+            return reader
+    raise DataError(
+        f"no reader takes '{config.path}': it is no folder, no .jsonl or .csv manifest and no .tar"
+    )
