@@ -61,7 +61,9 @@ class FirstParty:
 FIRST_PARTY: Mapping[str, FirstParty] = {
     "audio": FirstParty("spectranet-audio", modalities=("audio",)),
     "objectives": FirstParty(
-        "spectranet-objectives", objectives=("captioning", "contrastive", "mmm", "temporal")
+        "spectranet-objectives",
+        objectives=("captioning", "contrastive", "mmm", "temporal"),
+        tasks=("retrieval",),
     ),
     "text": FirstParty(
         "spectranet-text",

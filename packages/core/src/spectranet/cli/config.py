@@ -22,17 +22,22 @@ def show(
 ) -> None:
     """Print the merged configuration as YAML, with the origin of each value.
 
+    A configuration with problems is printed too, as far as it can be read; the problems follow, and
+    the exit code is 2.
+
     \b
     spectranet config show --config tiny train.steps=200
     """
-    from spectranet.config import load_config
+    from spectranet.config import merge_config
     from spectranet.config.show import annotated
 
-    resolved = load_config(configs, overrides, plugins)
+    resolved, error = merge_config(configs, overrides, plugins)
     click.echo(resolved.to_yaml() if plain else annotated(resolved), nl=False)
     if resolved.unused:
         names = ", ".join(resolved.unused)
         click.echo(f"not used, since their plugins are not loaded: {names}", err=True)
+    if error is not None:
+        raise error
 
 
 @config.command()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         config_from_dict,
         config_to_dict,
         load_config,
+        merge_config,
         source_options,
     )
     from spectranet.config.show import to_yaml
@@ -36,6 +37,7 @@ _LAZY = {
     "config_from_dict": "spectranet.config.merge",
     "config_to_dict": "spectranet.config.merge",
     "load_config": "spectranet.config.merge",
+    "merge_config": "spectranet.config.merge",
     "source_options": "spectranet.config.merge",
     "to_yaml": "spectranet.config.show",
 }
@@ -54,6 +56,7 @@ __all__ = [
     "config_from_dict",
     "config_to_dict",
     "load_config",
+    "merge_config",
     "option",
     "source_options",
     "to_yaml",

@@ -76,7 +76,14 @@ def core_problems(config: Config, host: PluginHost) -> Iterator[Problem]:
 
 
 def training_problems(config: Config) -> Iterator[Problem]:
-    """What training needs and other commands do not."""
+    """What a run needs, and showing or planning a configuration does not."""
+    for section, sources in (("data", config.data.sources), ("eval", config.eval.sources)):
+        for name, source in sources.items():
+            if not source.path:
+                yield (
+                    f"{section}.sources.{name}.path",
+                    "is not set; it wants a manifest, tar shards or a folder",
+                )
     if not config.data.sources:
         yield (
             "data.sources",
@@ -143,8 +150,6 @@ def _batch_problems(config: Config) -> Iterator[Problem]:
 
 
 def _source_problems(path: str, source: SourceConfig, host: PluginHost) -> Iterator[Problem]:
-    if not source.path:
-        yield f"{path}.path", "is not set; it wants a manifest, tar shards or a folder"
     if source.format != "auto" and source.format not in host.readers:
         formats = ["auto", *host.readers]
         hint = did_you_mean(source.format, formats)

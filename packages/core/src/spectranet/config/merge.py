@@ -10,7 +10,6 @@ Every problem of step 3 is reported in one error.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -18,27 +17,23 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from spectranet.builtin import core_presets
 from spectranet.config.checks import (
     core_problems,
     missing_name,
     option_paths,
     training_problems,
 )
+from spectranet.config.chosen import PresetFinder, load_host
 from spectranet.config.layers import COMMAND_LINE, Layer, read_layers
 from spectranet.config.schema import Config, SourceConfig
 from spectranet.config.typed import Overlay, Path, as_text
-from spectranet.contracts import Preset
-from spectranet.errors import ConfigError, PluginError, did_you_mean
-from spectranet.plugin_messages import DEFAULT_CHOICE
+from spectranet.errors import ConfigError, PluginError
 from spectranet.plugins import (
     PluginHost,
-    discover,
     first_party_bringing,
-    installed_first_party,
 )
 
-__all__ = ["Resolved", "config_from_dict", "config_to_dict", "load_config", "source_options"]
+__all__ = ["Resolved", "config_from_dict", "config_to_dict", "load_config", "merge_config", "source_options"]
 
 _SECTIONS = {"modalities": "modality", "trunks": "trunk", "objectives": "objective", "tasks": "task"}
 """Section -> kind of thing that plugins bring. Objectives and tasks are on only where they are named."""
@@ -83,15 +78,32 @@ def load_config(
         configs: presets or YAML files, later ones win.
         overrides: ``a.b.c=value``, stronger than all files.
         plugins: what ``--plugins`` says; None leaves the choice to the configuration.
-        training: also demand what only training needs, a source and an objective.
+        training: also demand what only a run needs: sources with paths, and an objective.
 
     Raises:
         ConfigError: with all problems.
         PluginError: a plugin cannot be used.
     """
-    presets = _PresetFinder(plugins)
+    resolved, error = merge_config(configs, overrides, plugins, training=training)
+    if error is not None:
+        raise error
+    return resolved
+
+
+def merge_config(
+    configs: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str] | None = None,
+    *,
+    training: bool = False,
+) -> tuple[Resolved, ConfigError | None]:
+    """As :func:`load_config`, but a configuration with problems comes back beside its error.
+
+    Where a value does not fit, the result has the value of the layer below.
+    """
+    presets = PresetFinder(plugins)
     layers = read_layers(configs, overrides, presets)
-    host = _load_host(layers, plugins, presets.providers)
+    host = load_host(layers, plugins, presets.providers)
     return _resolve(layers, host, training, plugins is not None)
 
 
@@ -108,7 +120,10 @@ def config_from_dict(values: Mapping[str, Any], host: PluginHost | None = None) 
         host: loaded plugins; None loads those that ``values`` names.
     """
     layers = [Layer("stored configuration", dict(values))]
-    return _resolve(layers, host or _load_host(layers, None, {}), False, False)
+    resolved, error = _resolve(layers, host or load_host(layers, None, {}), False, False)
+    if error is not None:
+        raise error
+    return resolved
 
 
 def source_options(config: Config, source: SourceConfig, modality: str) -> Any:
@@ -123,73 +138,9 @@ def source_options(config: Config, source: SourceConfig, modality: str) -> Any:
     return OmegaConf.to_object(node)
 
 
-class _PresetFinder:
-    """Finds presets: the core's without loading anything, others by loading the chosen plugins."""
-
-    def __init__(self, plugins: Sequence[str] | None) -> None:
-        self._plugins = plugins
-        self.providers: dict[str, str] = {}
-        """Plugin -> why it is loaded: it brought a preset that is in use."""
-
-    def __call__(self, name: str) -> Preset:
-        known = {preset.name: preset for preset in core_presets()}
-        if name not in known:
-            host = _load_host([], self._plugins, {})
-            known = host.presets
-            if name in known:
-                self.providers[host.brought_by("preset", name)] = f"--config {name}"
-        if name not in known:
-            here = f"\n  to read the file of this name write ./{name}" if os.path.isfile(name) else ""
-            listed = ", ".join(known) or "none"
-            raise ConfigError(
-                f"unknown preset '{name}'.{did_you_mean(name, known)}\n  presets: {listed}{here}"
-            )
-        return known[name]
-
-
-def _load_host(layers: Sequence[Layer], plugins: Sequence[str] | None, also: Mapping[str, str]) -> PluginHost:
-    """Load what ``--plugins`` names, else the layers, else every installed first-party plugin."""
-    infos = discover()
-    named, origin = _names(layers, "plugins")
-    if plugins is not None:
-        named, origin = list(plugins), "--plugins"
-    if named is None:
-        named, origin = installed_first_party(infos), DEFAULT_CHOICE
-    extra = dict(also)
-    objective_plugins, where = _names(layers, "objective_plugins")
-    if objective_plugins is None:
-        objective_plugins, where = Config().objective_plugins, "objective_plugins"
-        installed = {info.name for info in infos}
-        if not _enables_objectives(layers):
-            # Nothing asks for them: a core with one modality can be used without.
-            objective_plugins = [name for name in objective_plugins if name in installed]
-    extra |= dict.fromkeys(objective_plugins, where)
-    return PluginHost.load(named, origin, extra)
-
-
-def _names(layers: Sequence[Layer], key: str) -> tuple[list[str] | None, str]:
-    """The last list of names that a layer gives for ``key``, and where it stands."""
-    names, origin = None, ""
-    for layer in layers:
-        if key in layer.tree:
-            names = layer.tree[key]
-            on_command_line = layer.origin == COMMAND_LINE
-            origin = f"{key}= on the command line" if on_command_line else f"{key} in {layer.origin}"
-            if names is not None and not _is_names(names):
-                raise ConfigError(f"{key}: wants a list of names, such as [vision, text] ({layer.origin}).")
-    return names, origin
-
-
-def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _enables_objectives(layers: Sequence[Layer]) -> bool:
-    sections = [layer.tree.get("objectives") for layer in layers]
-    return any(value is not None for s in sections if isinstance(s, Mapping) for value in s.values())
-
-
-def _resolve(layers: Sequence[Layer], host: PluginHost, training: bool, from_option: bool) -> Resolved:
+def _resolve(
+    layers: Sequence[Layer], host: PluginHost, training: bool, from_option: bool
+) -> tuple[Resolved, ConfigError | None]:
     merger = _Merger(host)
     for layer in layers:
         merger.lay(layer)
@@ -214,13 +165,16 @@ def _resolve(layers: Sequence[Layer], host: PluginHost, training: bool, from_opt
         # A check may stumble over a value that is already reported.
         if not problems:
             raise
-    if problems:
-        raise ConfigError(_report(problems))
-    return Resolved(config, host, origins, tuple(merger.unused))
+    error = ConfigError(_report(problems)) if problems else None
+    return Resolved(config, host, origins, tuple(merger.unused)), error
 
 
 def _report(problems: Sequence[tuple[str, str, str | None]]) -> str:
-    lines = [f"  {path}: {text}" + (f"  ({origin})" if origin else "") for path, text, origin in problems]
+    lines = []
+    for path, text, origin in problems:
+        # A plugin's sentence may go on in a second line.
+        sentence = "\n    ".join(line.strip() for line in text.strip().splitlines())
+        lines.append(f"  {path}: {sentence}" + (f"  ({origin})" if origin else ""))
     count = "a problem" if len(lines) == 1 else f"{len(lines)} problems"
     return "\n".join([f"the configuration has {count}:", *dict.fromkeys(lines)])
 

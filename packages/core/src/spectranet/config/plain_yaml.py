@@ -34,10 +34,10 @@ _IMPLICIT = {
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the implicit types above, and refusals in place of features."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise _at(event, "anchors and aliases are not supported; write the value again")
         if getattr(event, "tag", None):

@@ -1,0 +1,83 @@
+"""Which plugins and presets does a configuration ask for? Found out before there is a schema."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spectranet.builtin import core_presets
+from spectranet.config.layers import COMMAND_LINE, Layer
+from spectranet.config.schema import Config
+from spectranet.contracts import Preset
+from spectranet.errors import ConfigError, did_you_mean
+from spectranet.plugin_messages import DEFAULT_CHOICE
+from spectranet.plugins import PluginHost, discover, installed_first_party
+
+__all__ = ["PresetFinder", "load_host"]
+
+
+class PresetFinder:
+    """Finds presets: the core's without loading anything, others by loading the chosen plugins."""
+
+    def __init__(self, plugins: Sequence[str] | None) -> None:
+        self._plugins = plugins
+        self.providers: dict[str, str] = {}
+        """Plugin -> why it is loaded: it brought a preset that is in use."""
+
+    def __call__(self, name: str) -> Preset:
+        known = {preset.name: preset for preset in core_presets()}
+        if name not in known:
+            host = load_host([], self._plugins, {})
+            known = host.presets
+            if name in known:
+                self.providers[host.brought_by("preset", name)] = f"--config {name}"
+        if name not in known:
+            here = f"\n  to read the file of this name write ./{name}" if os.path.isfile(name) else ""
+            listed = ", ".join(known) or "none"
+            raise ConfigError(
+                f"unknown preset '{name}'.{did_you_mean(name, known)}\n  presets: {listed}{here}"
+            )
+        return known[name]
+
+
+def load_host(layers: Sequence[Layer], plugins: Sequence[str] | None, also: Mapping[str, str]) -> PluginHost:
+    """Load what ``--plugins`` names, else the layers, else every installed first-party plugin."""
+    infos = discover()
+    named, origin = _names(layers, "plugins")
+    if plugins is not None:
+        named, origin = list(plugins), "--plugins"
+    if named is None:
+        named, origin = installed_first_party(infos), DEFAULT_CHOICE
+    extra = dict(also)
+    objective_plugins, where = _names(layers, "objective_plugins")
+    if objective_plugins is None:
+        objective_plugins, where = Config().objective_plugins, "objective_plugins"
+        installed = {info.name for info in infos}
+        if not _enables_objectives(layers):
+            # Nothing asks for them: a core with one modality can be used without.
+            objective_plugins = [name for name in objective_plugins if name in installed]
+    extra |= dict.fromkeys(objective_plugins, where)
+    return PluginHost.load(named, origin, extra)
+
+
+def _names(layers: Sequence[Layer], key: str) -> tuple[list[str] | None, str]:
+    """The last list of names that a layer gives for ``key``, and where it stands."""
+    names, origin = None, ""
+    for layer in layers:
+        if key in layer.tree:
+            names = layer.tree[key]
+            on_command_line = layer.origin == COMMAND_LINE
+            origin = f"{key}= on the command line" if on_command_line else f"{key} in {layer.origin}"
+            if names is not None and not _is_names(names):
+                raise ConfigError(f"{key}: wants a list of names, such as [vision, text] ({layer.origin}).")
+    return names, origin
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _enables_objectives(layers: Sequence[Layer]) -> bool:
+    sections = [layer.tree.get("objectives") for layer in layers]
+    return any(value is not None for s in sections if isinstance(s, Mapping) for value in s.values())
