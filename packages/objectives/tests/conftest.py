@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from spectranet import Batch
 
 sys.path.append(str(Path(__file__).parent / "shared"))  # tests are imported by path, not by folder

@@ -19,6 +19,7 @@ from hand_made import (
     make_modality,
     take,
 )
+
 from spectranet import Batch, ConfigError
 from spectranet_objectives.captioning import Captioning
 from spectranet_objectives.config import CaptioningConfig
@@ -146,6 +147,6 @@ def test_it_starts_near_a_blind_guess_and_ten_steps_reduce_it(av_batch: Batch) -
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        history.append(float(loss))
+        history.append(float(loss.detach()))
     assert history[0] == pytest.approx(torch.tensor(VOCABULARY).log().item(), abs=1.0)
     assert history[-1] < 0.8 * history[0]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from spectranet_objectives import streaming
 from spectranet_objectives.contrastive import info_nce
 from spectranet_objectives.streaming import reduce_both_ways, reduce_rows, sigmoid_pair_loss
-from torch import Tensor
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from spectranet import Batch, BuildContext, ConfigError, Encoded, Loss, Queries
-from spectranet import chunked_cross_entropy, sincos_position
 from torch import Tensor, nn
 
+from spectranet import (
+    Batch,
+    BuildContext,
+    ConfigError,
+    Encoded,
+    Loss,
+    Queries,
+    chunked_cross_entropy,
+    sincos_position,
+)
 from spectranet_objectives.config import CaptioningConfig
 
 __all__ = ["Captioning", "build"]

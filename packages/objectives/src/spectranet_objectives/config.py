@@ -35,11 +35,14 @@ class ContrastiveConfig:
     weight: float = option(1.0, "factor of the terms contrastive.* in the total loss")
     width: int = option(512, "width of the joint space")
     loss: str = option("infonce", "infonce (CLIP) or sigmoid (SigLIP)")
-    scale_init: float | None = option(None, "logit scale at the start; null: 1/0.07 for infonce, 10 for sigmoid")
+    scale_init: float | None = option(
+        None, "logit scale at the start; null: 1/0.07 for infonce, 10 for sigmoid"
+    )
     scale_max: float = option(100.0, "the logit scale is clamped to this after each step")
     bias_init: float = option(-10.0, "logit bias at the start (sigmoid only)")
     same_content: str = option(
-        "negative", "pairs of samples with identical content in one modality: negative (as CLIP), or ignore them"
+        "negative",
+        "pairs of samples with identical content in one modality: negative (as CLIP), or ignore them",
     )
 
 
@@ -67,5 +70,7 @@ class CaptioningConfig:
 class RetrievalConfig:
     ks: list[int] = option([1, 5], "cut-offs of the recall")
     max_candidates: int | None = option(None, "largest gallery; queries whose partners are left out are too")
-    save_examples: int = option(0, "how many queries of each direction to write out with their best candidates")
+    save_examples: int = option(
+        0, "how many queries of each direction to write out with their best candidates"
+    )
     examples_path: str = option("", "JSON file for the examples, such as ${run_dir}/retrieval.json")

@@ -15,9 +15,9 @@ from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
 from torch import Tensor, nn
 
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
 from spectranet_objectives.config import ContrastiveConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import Keep, reduce_both_ways, sigmoid_pair_loss
@@ -149,9 +149,7 @@ class Contrastive(nn.Module):
         return losses
 
 
-def info_nce(
-    a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None
-) -> tuple[Tensor, float]:
+def info_nce(a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> tuple[Tensor, float]:
     """Symmetric InfoNCE, row i of ``a`` belonging to row i of ``b``: (sum over the rows, R@1).
 
     van den Oord et al. 2018; symmetric as in Radford et al. 2021, figure 3.

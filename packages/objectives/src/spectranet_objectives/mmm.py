@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from spectranet import Batch, BuildContext, Encoded, Loss, ModalityBatch, Queries, sincos_position
 from torch import Tensor, nn
 
+from spectranet import Batch, BuildContext, Encoded, Loss, ModalityBatch, Queries, sincos_position
 from spectranet_objectives.config import MmmConfig
 
 __all__ = ["Mmm", "build"]

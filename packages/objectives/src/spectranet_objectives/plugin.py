@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from spectranet import Objective, Task, hookimpl, lazy
-
 from spectranet_objectives.config import (
     CONTRASTIVE_LOSSES,
     SAME_CONTENT_POLICIES,

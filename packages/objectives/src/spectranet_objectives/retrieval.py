@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from spectranet import Batch, ConfigError, Rows, TaskData
 from torch import Tensor
 
+from spectranet import Batch, ConfigError, Rows, TaskData
 from spectranet_objectives.config import RetrievalConfig
 
 __all__ = ["Direction", "Embedder", "chance_of_hit", "evaluate", "rank_direction"]
@@ -76,7 +76,7 @@ def evaluate(model: Embedder, data: TaskData, config: RetrievalConfig) -> dict[s
     if "contrastive" not in model.objectives:
         raise ConfigError(
             "task 'retrieval' compares the embeddings of the objective 'contrastive', which this model"
-            " lacks.\n  train with it:   objectives.contrastive={}\n  or drop the task: remove tasks.retrieval"
+            " lacks.\n  train with it:  objectives.contrastive={}\n  or remove tasks.retrieval"
         )
     figures: dict[str, float] = {}
     examples: dict[str, list[dict[str, Any]]] = {}

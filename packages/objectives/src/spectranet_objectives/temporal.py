@@ -14,9 +14,9 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
 from torch import Tensor, nn
 
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
 from spectranet_objectives.config import TemporalConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import reduce_rows
@@ -79,7 +79,9 @@ class Temporal(nn.Module):
             z_RE, ids_RI = rows[name].vectors_RE, rows[name].ids_RI
             std_E = spread(z_RE)
             metrics = {"std": float(std_E.detach().mean())}
-            loss, anchors, right = next_segment_loss(z_RE, ids_RI, self.config.margin, self.config.temperature)
+            loss, anchors, right = next_segment_loss(
+                z_RE, ids_RI, self.config.margin, self.config.temperature
+            )
             if anchors:
                 losses[f"temporal.{name}"] = Loss(loss, float(anchors), {**metrics, "R@1": right / anchors})
             if self.config.variance_weight:

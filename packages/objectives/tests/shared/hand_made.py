@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import torch
-from spectranet import Batch, BuildContext, Encoded, Loss, ModalityBatch, gather_tokens
 from torch import Tensor, nn
+
+from spectranet import Batch, BuildContext, Encoded, Loss, ModalityBatch, Rows, gather_tokens
 
 WIDTH = 12
 VOCABULARY = 11
@@ -118,7 +119,9 @@ def encode(batch: Batch, seed: int = 0, dtype: torch.dtype = torch.float32) -> d
     return encoded
 
 
-def take(batch: Batch, encoded: Mapping[str, Encoded], rows: Sequence[int]) -> tuple[Batch, dict[str, Encoded]]:
+def take(
+    batch: Batch, encoded: Mapping[str, Encoded], rows: Sequence[int]
+) -> tuple[Batch, dict[str, Encoded]]:
     """Some samples of a batch and of its encodings, as a micro-batch of their own."""
     index = torch.tensor(rows)
 
@@ -169,3 +172,39 @@ def clips_with_captions() -> Batch:
             "text": make_modality([5, 3, 4, 5], [[1, 2], [1], [], [4]], seed=3),
         }
     )
+
+
+def two_passes(
+    objective: nn.Module, parts: Sequence[tuple[Batch, dict[str, Encoded]]]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses and gradients of an objective over the global batch, as the core takes them.
+
+    Pass 1 embeds every micro-batch without gradient and differentiates the loss at the rows; pass 2
+    embeds each again and descends <row, gradient>. Returns the losses by term and the gradients.
+    """
+    with torch.no_grad():
+        embedded = [objective.embeddings(encoded, batch) for batch, encoded in parts]
+    names = sorted({name for rows in embedded for name in rows})
+    leaves = {}
+    for name in names:
+        rows = [one[name] for one in embedded if name in one]
+        vectors_RE = torch.cat([r.vectors_RE for r in rows]).requires_grad_()
+        leaves[name] = Rows(vectors_RE, torch.cat([r.ids_RI for r in rows]))
+    losses = divided([objective.global_loss(leaves)])
+    sum(losses.values()).backward()
+    start = dict.fromkeys(names, 0)
+    for batch, encoded in parts:
+        for name, rows in objective.embeddings(encoded, batch).items():
+            end = start[name] + len(rows.vectors_RE)
+            (rows.vectors_RE * leaves[name].vectors_RE.grad[start[name] : end]).sum().backward()
+            start[name] = end
+    return {term: loss.detach() for term, loss in losses.items()}, gradients(objective)
+
+
+def one_pass(
+    objective: nn.Module, batch: Batch, encoded: dict[str, Encoded]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The same of the whole batch at once, by plain differentiation."""
+    losses = divided([objective.global_loss(objective.embeddings(encoded, batch))])
+    sum(losses.values()).backward()
+    return {term: loss.detach() for term, loss in losses.items()}, gradients(objective)
