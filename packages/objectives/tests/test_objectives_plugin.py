@@ -5,25 +5,29 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hand_made import make_context
 from omegaconf import OmegaConf
 from torch import nn
 
-from spectranet.config import Config, SourceConfig
 from spectranet_objectives import plugin
 
 OBJECTIVES = {objective.name: objective for objective in plugin.spectranet_objectives()}
 TASKS = {task.name: task for task in plugin.spectranet_tasks()}
 
 
-def config_with(**changes: dict[str, object]) -> Config:
+def config_with(**changes: dict[str, object]) -> SimpleNamespace:
     """A sound configuration of every objective and task, with ``name={option: value}`` changed."""
-    config = Config()
-    config.data.sources = {"clips": SourceConfig(modalities=["audio", "text", "video"])}
-    config.objectives = {name: objective.config() for name, objective in OBJECTIVES.items()}
-    config.tasks = {name: task.config() for name, task in TASKS.items()}
+    clips = SimpleNamespace(modalities=["audio", "text", "video"])
+    config = SimpleNamespace(
+        modalities={},
+        data=SimpleNamespace(sources={"clips": clips}),
+        eval=SimpleNamespace(sources={}),
+        objectives={name: objective.config() for name, objective in OBJECTIVES.items()},
+        tasks={name: task.config() for name, task in TASKS.items()},
+    )
     for name, options in changes.items():
         section = config.objectives if name in OBJECTIVES else config.tasks
         section[name] = dataclasses.replace(section[name], **options)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows, init_linear
 from spectranet_objectives.config import ContrastiveConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import Keep, reduce_both_ways, sigmoid_pair_loss
@@ -82,6 +82,7 @@ class Contrastive(nn.Module):
         self.terms = tuple(f"contrastive.{a}-{b}" for a, b in self.pairs)
         self.ignores_same_content = config.same_content == "ignore"
         paired = sorted({name for pair in self.pairs for name in pair})
+        self.encoder_widths = dict(context.encoder_widths)
         self.heads = nn.ModuleDict(
             {m: nn.Linear(context.encoder_widths[m], config.width, bias=False) for m in paired}
         )
@@ -89,8 +90,8 @@ class Contrastive(nn.Module):
         self.bias = LogitBias(config.bias_init) if config.loss == "sigmoid" else None
 
     def init_weights(self) -> None:
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+        for name, head in self.heads.items():
+            init_linear(head, std=self.encoder_widths[name] ** -0.5)
         self.scale.init_weights()
         if self.bias is not None:
             self.bias.init_weights()

@@ -77,7 +77,7 @@ class Mmm(nn.Module):
         return [(name, m) for name, m in present if m.hidden_BH.shape[1] > 0]
 
     def _tokens(self, name: str, modality: ModalityBatch) -> Tensor:
-        token_D = self.mask_tokens[name]
+        token_D: Tensor = self.mask_tokens[name]
         index_BHP = modality.hidden_BH.unsqueeze(-1).expand(-1, -1, modality.position_BNP.shape[-1])
         position_BHP = modality.position_BNP.gather(1, index_BHP)
         return token_D + sincos_position(position_BHP, token_D.shape[0]).to(token_D.dtype)

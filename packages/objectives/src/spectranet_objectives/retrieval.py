@@ -137,7 +137,8 @@ def rank_direction(
 
     query_QE = queries.vectors_RE[at_query[first_Q[asked_Q]]]
     candidate_CE = candidates.vectors_RE[at_candidate[first_C]]
-    ranks, partners, shown = [], [], []
+    ranks, partners = [], []
+    shown: list[dict[str, Any]] = []
     for start in range(0, len(asked_Q), _QUERIES_AT_ONCE):
         some_Q = asked_Q[start : start + _QUERIES_AT_ONCE]
         score_QC = (query_QE[start : start + len(some_Q)] @ candidate_CE.T).cpu()

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows
+from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows, init_linear
 from spectranet_objectives.config import TemporalConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import reduce_rows
@@ -41,13 +41,14 @@ class Temporal(nn.Module):
         self.terms = tuple(f"temporal.{name}" for name in names)
         if config.variance_weight:
             self.terms += tuple(f"temporal_variance.{name}" for name in names)
+        self.encoder_widths = dict(context.encoder_widths)
         self.heads = nn.ModuleDict(
             {m: nn.Linear(context.encoder_widths[m], config.width, bias=False) for m in names}
         )
 
     def init_weights(self) -> None:
-        for head in self.heads.values():
-            nn.init.normal_(head.weight, std=head.in_features**-0.5)
+        for name, head in self.heads.items():
+            init_linear(head, std=self.encoder_widths[name] ** -0.5)
 
     def weights(self, batch: Batch) -> dict[str, float]:
         return {}
@@ -129,9 +130,10 @@ def next_segment_loss(
 
     def keep(rows: slice) -> Tensor:
         anchor = anchor_A[rows, None]
-        other_clip = sample_R[anchor] != sample_R
-        far = (segment_R[anchor] - segment_R).abs() >= margin
-        return other_clip | far | (positive_A[rows, None] == column_R)
+        kept: Tensor = sample_R[anchor] != sample_R
+        kept |= (segment_R[anchor] - segment_R).abs() >= margin
+        kept |= positive_A[rows, None] == column_R
+        return kept
 
     scale_1 = z_RE.new_full((1,), 1 / temperature)
     lse_A, best_A = reduce_rows(z_RE[anchor_A], z_RE, scale_1, keep)
