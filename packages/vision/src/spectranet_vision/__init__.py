@@ -1,3 +1,3 @@
-"""Images and video for SpectraNet: one ViT for both."""
+"""Images and video for SpectraNet: one ViT for both. What the plugin brings is in ``plugin.py``."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,36 @@
+"""From a decoded picture to what the model reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spectranet import Values
+from spectranet_vision.config import ImageConfig
+from spectranet_vision.crop import centre_crop, cut, random_crop
+
+__all__ = ["ImageTransform"]
+
+
+class ImageTransform:
+    """A crop of the picture at the model's size, still uint8; the model normalises it.
+
+    Training takes a random crop, evaluation the centre. Gives ``{"pixels": uint8 (3, S, S)}``; a
+    token is a patch, its position is (row, column), and there is no time.
+    """
+
+    def __init__(self, config: ImageConfig, train: bool) -> None:
+        self.config = config
+        self.train = train
+        grid = config.size // config.patch_size
+        self._position_NP = np.indices((grid, grid), dtype=np.int32).reshape(2, -1).T.copy()
+        self._segment_N = np.full(grid * grid, -1, dtype=np.int32)
+
+    def __call__(self, raw: np.ndarray, rng: np.random.Generator) -> Values:
+        height, width = raw.shape[:2]
+        c = self.config
+        if self.train:
+            crop = random_crop(height, width, c.crop_scale_min, c.crop_aspect_max, c.flip, rng)
+        else:
+            crop = centre_crop(height, width)
+        pixels_CSS = cut(raw, crop, c.size)
+        return Values({"pixels": pixels_CSS}, self._position_NP.copy(), self._segment_N.copy())
