@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from launch import launch
 
-from spectranet.train.checkpoint import CheckpointError, find_good_checkpoint, list_checkpoints, verify_checkpoint
+from spectranet.train.checkpoint import (
+    CheckpointError,
+    find_good_checkpoint,
+    list_checkpoints,
+    verify_checkpoint,
+)
 
 SCRIPT = Path(__file__).parent / "ranks" / "checkpoints.py"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -14,7 +15,7 @@ from spectranet.contracts import Preset, Reader
 from spectranet.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 __all__ = ["Builtin", "core_presets"]
 
@@ -53,7 +54,7 @@ class TensorBoardSink:
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
-        self._writer: SummaryWriter | None = None
+        self._writer: EventFileWriter | None = None
         self._available = importlib.util.find_spec("tensorboard") is not None
         if not self._available:
             _log.info(
@@ -65,14 +66,20 @@ class TensorBoardSink:
         step = record.get("step")
         if not self._available or not isinstance(step, int):
             return
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        now = time.time()
+        if self._writer is None:
+            self._writer = EventFileWriter(str(Path(self.run_dir) / "tensorboard"))
             # A resumed run repeats the steps after its checkpoint: hide those of the killed one.
-            self._writer = SummaryWriter(str(Path(self.run_dir) / "tensorboard"), purge_step=step)
-        for name, value in numbers(record):
-            if name != "step":
-                self._writer.add_scalar(name, value, step)
+            start = SessionLog(status=SessionLog.START)
+            self._writer.add_event(Event(wall_time=now, step=step, session_log=start))
+        values = [
+            Summary.Value(tag=name, simple_value=value) for name, value in numbers(record) if name != "step"
+        ]
+        self._writer.add_event(Event(wall_time=now, step=step, summary=Summary(value=values)))
         # The trainer leaves through os._exit, which would lose what the writer's thread still holds.
         self._writer.flush()
 

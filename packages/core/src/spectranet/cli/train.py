@@ -11,7 +11,7 @@ __all__ = ["train"]
 
 @click.command()
 @config_options
-def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[str, ...]) -> None:
+def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[str, ...]) -> int:
     """Train a model, alone or on each rank of torchrun.
 
     \b
@@ -22,13 +22,14 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
     """
     from spectranet.config import load_config
 
-    resolved = load_config(list(configs), list(overrides), plugins)
+    resolved = load_config(list(configs), list(overrides), plugins, training=True)
 
-    from spectranet.train.distributed import leave, start_world
     from spectranet.train.run import set_up
     from spectranet.train.run import train as run_training
 
-    world = start_world(resolved.config.train.device, resolved.config.train.threads)
-    run = set_up(resolved, world)
-    code = run_training(run)
-    leave(code, run.journal.close)
+    run = set_up(resolved)
+    try:
+        return run_training(run)
+    finally:
+        run.stream.close()
+        run.journal.close()

@@ -32,9 +32,7 @@ class Parts:
         return tuple(sorted(units, key=lambda unit: unit.__qualname__))
 
 
-def select_parts(
-    config: Config, modalities: dict[str, Modality], objectives: dict[str, Objective]
-) -> Parts:
+def select_parts(config: Config, modalities: dict[str, Modality], objectives: dict[str, Objective]) -> Parts:
     """The modalities that occur in training sources, and the objectives that are switched on.
 
     Raises:

@@ -75,9 +75,7 @@ class DecoderBlock(nn.Module):
         self.cross_norm, self.cross_attention = make_norm(config), CrossAttention(config)
         self.mlp_norm, self.mlp = make_norm(config), MLP(config)
 
-    def forward(
-        self, x_BQD: Tensor, memory_BMD: Tensor, may_see: Tensor, may_read: Tensor
-    ) -> Tensor:
+    def forward(self, x_BQD: Tensor, memory_BMD: Tensor, may_see: Tensor, may_read: Tensor) -> Tensor:
         x_BQD = x_BQD + self.self_attention(self.self_norm(x_BQD), may_see)
         x_BQD = x_BQD + self.cross_attention(self.cross_norm(x_BQD), memory_BMD, may_read)
         return x_BQD + self.mlp(self.mlp_norm(x_BQD))
@@ -165,7 +163,9 @@ def self_attention_mask(groups: Sequence[Queries]) -> Tensor:
     allowed_QQ = torch.zeros(total, total, dtype=torch.bool, device=device)
     for group in groups:
         rows = slice(*spans[group.group])
-        own = torch.ones(group.tokens_BQD.shape[1], group.tokens_BQD.shape[1], dtype=torch.bool, device=device)
+        own = torch.ones(
+            group.tokens_BQD.shape[1], group.tokens_BQD.shape[1], dtype=torch.bool, device=device
+        )
         allowed_QQ[rows, rows] = own.tril() if group.causal else own
         for other in set(group.sees) & set(spans):
             allowed_QQ[rows, slice(*spans[other])] = True

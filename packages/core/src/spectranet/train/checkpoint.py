@@ -29,7 +29,15 @@ from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceSt
 from spectranet.errors import SpectraNetError
 from spectranet.train.distributed import World
 
-__all__ = ["CheckpointError", "find_good_checkpoint", "list_checkpoints", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "find_good_checkpoint",
+    "list_checkpoints",
+    "load_checkpoint",
+    "save_checkpoint",
+    "verify_checkpoint",
+]
 
 MANIFEST = "manifest.json"
 
@@ -159,7 +167,9 @@ def load_checkpoint(
     if bad := [f"{n}: here {w}, stored {stored.get(n)}" for n, w in wanted.items() if stored.get(n) != w]:
         more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise CheckpointError(
-            f"checkpoint {checkpoint.path} does not fit this model:\n  " + "\n  ".join(bad[:10]) + more
+            f"checkpoint {checkpoint.path} does not fit this model:\n  "
+            + "\n  ".join(bad[:10])
+            + more
             + "\n  use the configuration it was trained with, or another run_dir."
         )
     dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))

@@ -65,7 +65,9 @@ def start_world(device: str = "auto", threads: int | None = None, timeout_s: flo
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("train.device is cuda, but torch sees no GPU here.\n  run on CPU:  train.device=cpu")
+        raise ConfigError(
+            "train.device is cuda, but torch sees no GPU here.\n  run on CPU:  train.device=cpu"
+        )
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     where = torch.device(device, local_rank) if device == "cuda" else torch.device("cpu")

@@ -69,7 +69,9 @@ class Journal:
 
     def say(self, text: str) -> None:
         if self.active:
-            (self.progress.console if self.progress else self.console).print(text, markup=False, highlight=False)
+            (self.progress.console if self.progress else self.console).print(
+                text, markup=False, highlight=False, soft_wrap=True
+            )
 
     def close(self) -> None:
         if self.active:
@@ -80,7 +82,9 @@ class Journal:
 
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+    return (
+        f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
+    )
 
 
 def _drop_records_from(path: Path, start: int) -> None:

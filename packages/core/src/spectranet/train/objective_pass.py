@@ -79,12 +79,11 @@ class ObjectivePass:
         cache = self.contrast(batches, losses) if self.model.global_objectives else {}
         for index, batch in enumerate(batches):
             cached = {
-                objective: {name: gradients[index] for name, gradients in rows.items() if index < len(gradients)}
-                for objective, rows in cache.items()
+                objective: {name: gradients[index] for name, gradients in by_name.items()}
+                for objective, by_name in cache.items()
             }
-            total, sums = self.model(
-                "train", to_device(batch, self.world.device), losses.denominators, self.term_coefficients, cached
-            )
+            batch = to_device(batch, self.world.device)
+            total, sums = self.model("train", batch, losses.denominators, self.term_coefficients, cached)
             # FSDP averages gradients over ranks; ours are already divided by the global weight.
             (total * self.world.size).backward()
             for term, value in sums.items():

@@ -17,9 +17,7 @@ from spectranet.train.distributed import World
 __all__ = ["make_sharder", "shard_root"]
 
 
-def make_sharder(
-    config: TrainConfig, world: World, units: tuple[type, ...]
-) -> Callable[[nn.Module], None]:
+def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> Callable[[nn.Module], None]:
     """A function that prepares one initialised part of the model: an encoder, a decoder block.
 
     Args:

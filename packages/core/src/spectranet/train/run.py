@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Mapping
@@ -13,12 +14,19 @@ import torch
 
 import spectranet
 from spectranet.config import Config, Resolved, config_to_dict
-from spectranet.data.loader import EvalData, TrainStream
+from spectranet.data.loader import TrainStream
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, build_model, count_parameters, initialise_model, select_parts
 from spectranet.model.spectranet import SpectraNet
-from spectranet.train.checkpoint import CheckpointError, find_good_checkpoint, load_checkpoint, save_checkpoint
-from spectranet.train.distributed import World
+from spectranet.tasks.runner import run_tasks
+from spectranet.train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    find_good_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from spectranet.train.distributed import World, start_world
 from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import build_optimizer, clip_gradients, learning_rate
@@ -39,6 +47,7 @@ class Run:
     model: SpectraNet
     parameters: dict[str, int]
     optimizer: torch.optim.AdamW
+    stream: TrainStream
     journal: Journal
     start_step: int
     clock: Clock = field(default_factory=lambda: Clock())
@@ -66,11 +75,10 @@ def train(run: Run) -> int:
     steps = config.train.steps
     passes = ObjectivePass(run.model, run.world, _coefficients(config))
     guard, stop = FiniteGuard(run.directory, run.world), StopFlag(run.world)
-    stream = open_stream(run)
     run.clock.lap()
     last_log = run.start_step
 
-    for step, batches in enumerate(stream, start=run.start_step):
+    for step, batches in enumerate(run.stream, start=run.start_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
         losses = passes(batches)
@@ -82,7 +90,7 @@ def train(run: Run) -> int:
 
         done = step + 1
         if done % config.train.log_every == 0 or done in (1, steps):
-            log_step(run, passes, losses, done, done - last_log, grad_norm, stream)
+            log_step(run, passes, losses, done, done - last_log, grad_norm)
             last_log = done
         if config.eval.every and done % config.eval.every == 0 and done < steps:
             evaluate(run, done)
@@ -97,63 +105,73 @@ def train(run: Run) -> int:
     return 0
 
 
-def set_up(resolved: Resolved, world: World) -> Run:
-    """Model, optimizer and position of a run, from its newest good checkpoint if there is one."""
+def set_up(resolved: Resolved) -> Run:
+    """Data, ranks, model, optimizer and position of a run, from its newest good checkpoint if any.
+
+    The stream comes first: its workers are forked, and must not inherit a process group.
+    """
     config = resolved.config
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
+    checkpoint, told = _newest_checkpoint(config)
+    start = checkpoint.step if checkpoint else 0
+    stream = open_stream(resolved, parts, start)
+    world = start_world(config.train.device, config.train.threads)
+
     model = build_model(config, parts)
     parameters = count_parameters(model)
-    initialise_model(model, config.train.seed, world.device, make_sharder(config.train, world, parts.shard_units()))
+    initialise_model(
+        model, config.train.seed, world.device, make_sharder(config.train, world, parts.shard_units())
+    )
     shard_root(model, config.train, world)
     optimizer = build_optimizer(model, config.train.optimizer)
-    start, told = _resume(config, model, optimizer)
+    if checkpoint is not None:
+        load_checkpoint(checkpoint, model, optimizer)
+
     sink = resolved.host.hook.spectranet_log
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
-    run = Run(resolved, config, world, parts, model, parameters, optimizer, journal, start)
     for line in told:
         journal.say(line)
+    run = Run(resolved, config, world, parts, model, parameters, optimizer, stream, journal, start)
     if world.is_main:
         describe_run(run)
     return run
 
 
-def _resume(config: Config, model: SpectraNet, optimizer: torch.optim.AdamW) -> tuple[int, list[str]]:
-    """The step to go on from, and what there is to tell about it."""
+def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, and what there is to tell about it."""
     directory = Path(config.run_dir) / "checkpoints"
     checkpoint, complaints = find_good_checkpoint(directory)
-    if not config.train.checkpoint.resume:
-        if checkpoint is not None or complaints:
-            raise ConfigError(
-                f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"
-                "  go on from them:  train.checkpoint.resume=true\n  start anew:  another run_dir"
-            )
-        return 0, []
+    if (checkpoint or complaints) and not config.train.checkpoint.resume:
+        raise ConfigError(
+            f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"
+            "  go on from them:  train.checkpoint.resume=true\n  start anew:  another run_dir"
+        )
+    if complaints and checkpoint is None:
+        raise CheckpointError(
+            "\n  ".join(["no checkpoint of this run is intact:", *complaints])
+            + "\n  start anew:  another run_dir, or move the damaged checkpoints away"
+        )
     told = [f"warning: {complaint}" for complaint in complaints]
-    if checkpoint is None:
-        if complaints:
-            raise CheckpointError(
-                "\n  ".join(["no checkpoint of this run is intact:", *complaints])
-                + "\n  start anew:  another run_dir, or move the damaged checkpoints away"
-            )
-        return 0, told
-    load_checkpoint(checkpoint, model, optimizer)
-    return checkpoint.step, [*told, f"going on from {checkpoint.path} (step {checkpoint.step})"]
+    if checkpoint is not None:
+        told.append(f"going on from {checkpoint.path}")
+    return checkpoint, told
 
 
-def open_stream(run: Run) -> TrainStream:
-    """The batches of this rank, step by step, from the step the run goes on from."""
-    config = run.config
-    ratios = {name: modality.mask_ratio for name, modality in run.parts.modalities.items()}
-    mmm = config.objectives.get("mmm")
-    ratios = ratios | dict(mmm.ratios) if mmm is not None else {}
+def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
+    """The batches of this rank, step by step, from step ``start``."""
+    config = resolved.config
+    ratios: dict[str, float] = {}
+    if "mmm" in config.objectives:
+        ratios = {name: modality.mask_ratio for name, modality in parts.modalities.items()}
+        ratios |= {n: r for n, r in config.objectives["mmm"].ratios.items() if n in ratios}
     return TrainStream(
         config,
-        run.parts.modalities,
-        run.resolved.host.readers,
+        parts.modalities,
+        list(resolved.host.readers.values()),
         ratios,
-        start_step=run.start_step,
-        rank=run.world.rank,
-        ranks=run.world.size,
+        start_step=start,
+        rank=int(os.environ.get("RANK", 0)),
+        ranks=int(os.environ.get("WORLD_SIZE", 1)),
     )
 
 
@@ -164,7 +182,6 @@ def log_step(
     done: int,
     steps_since: int,
     grad_norm: float,
-    stream: TrainStream,
 ) -> None:
     values = losses.reduce(run.world, passes.term_coefficients)
     seconds = run.clock.lap() / max(1, steps_since)
@@ -173,26 +190,17 @@ def log_step(
         "lr": run.optimizer.param_groups[0]["lr"],
         "samples_per_s": run.config.train.global_batch / seconds,
         "seconds_per_step": seconds,
-        "replaced_samples": float(stream.replaced),
+        "replaced_samples": float(sum(f.skipped for f in run.stream.failures.values())),
     }
     run.journal.record(done, values)
     run.journal.advance(done, run.config.train.steps, values)
 
 
-def evaluate(run: Run, done: int) -> dict[str, float]:
+def evaluate(run: Run, done: int) -> None:
     """Run every configured task on the held-out sources; the figures go into the journal."""
-    if not run.config.eval.sources or not run.config.tasks:
-        return {}
-    data = EvalData(run.config, run.parts.modalities, run.resolved.host.readers)
-    results: dict[str, float] = {}
-    run.model.eval()
-    with torch.no_grad():
-        for name, options in sorted(run.config.tasks.items()):
-            task = run.resolved.host.tasks[name]
-            results |= {f"eval/{key}": value for key, value in task.evaluate(run.model, data, options).items()}
-    run.model.train()
-    run.journal.record(done, results)
-    return results
+    figures = run_tasks(run.model, run.config, run.parts, run.resolved.host)
+    if figures:
+        run.journal.record(done, {f"eval/{name}": value for name, value in figures.items()})
 
 
 def save(run: Run, done: int) -> None:
@@ -217,7 +225,7 @@ def save(run: Run, done: int) -> None:
 
 
 def describe_run(run: Run) -> None:
-    """Write ``run.json``: what the report's headline needs, and what reproduces the run."""
+    """Write ``run.json``, what the report's headline needs, and ``config.yaml``, which repeats the run."""
     facts = {
         "started": time.time(),
         "parameters": run.parameters,
@@ -227,6 +235,7 @@ def describe_run(run: Run) -> None:
         "versions": versions(),
     }
     (run.directory / "run.json").write_text(json.dumps(facts, indent=1))
+    (run.directory / "config.yaml").write_text(run.resolved.to_yaml())
     total = sum(run.parameters.values())
     parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in run.parameters.items())
     run.journal.say(f"{total / 1e6:.2f} M parameters: {parts}")
@@ -242,5 +251,3 @@ def versions() -> dict[str, str]:
 
 def _coefficients(config: Config) -> Mapping[str, float]:
     return {name: float(options.weight) for name, options in config.objectives.items()}
-
-

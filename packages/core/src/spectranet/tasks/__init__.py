@@ -1,0 +1,1 @@
+"""Evaluation: tasks of plugins, run on held-out sources."""

@@ -1,0 +1,426 @@
+"""Plugins are found without being imported, and every mistake is told with the next command."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from throwaway import DECLARATIONS, Shelf, shelf_in
+
+import spectranet
+from spectranet.builtin import Builtin, core_presets, numbers
+from spectranet.errors import PluginError
+from spectranet.plugins import FIRST_PARTY, PluginHost, discover, installed_first_party
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    with shelf_in(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def refusal(*names: str, origin: str = "--plugins") -> str:
+    with pytest.raises(PluginError) as caught:
+        PluginHost.load(names, origin)
+    return str(caught.value)
+
+
+# --------------------------------------------------------------------------------- finding, choosing
+
+
+def test_discovery_reads_metadata_and_imports_nothing(shelf: Shelf) -> None:
+    shelf.put("lidar", "raise AssertionError('imported')", version="0.4.1")
+    shelf.put("sonar", "", api=2, distribution="acme-sonar")
+
+    found = discover()
+
+    assert [(i.name, i.distribution, i.version, i.api, i.target) for i in found] == [
+        ("lidar", "spectranet-lidar", "0.4.1", 1, "spectranet_lidar.plugin"),
+        ("sonar", "acme-sonar", "0.1.0", 2, "spectranet_sonar.plugin"),
+    ]
+    assert "spectranet_lidar" not in sys.modules
+
+
+def test_only_chosen_plugins_are_imported(shelf: Shelf) -> None:
+    shelf.modality("lidar")
+    shelf.put("broken", "raise AssertionError('imported')")
+
+    host = PluginHost.load(["lidar"])
+
+    assert host.names == ["lidar"]
+    assert list(host.modalities) == ["lidar"]
+    assert "spectranet_broken" not in sys.modules
+
+
+def test_default_choice_is_the_installed_first_party(shelf: Shelf) -> None:
+    shelf.modality("vision", "image")
+    shelf.modality("lidar")
+    shelf.modality("text", distribution="somebodys-text")
+
+    assert installed_first_party(discover()) == ["text", "vision"]
+
+
+def test_unknown_name(shelf: Shelf) -> None:
+    for name in ("audio", "objectives", "text", "vision"):
+        shelf.modality(name)
+
+    assert refusal("visoin") == (
+        "unknown plugin 'visoin' (from --plugins). Did you mean 'vision'?\n"
+        "  installed: audio, objectives, text, vision"
+    )
+    assert refusal("qqq", origin="plugins in file x.yaml") == (
+        "unknown plugin 'qqq' (from plugins in file x.yaml).\n  installed: audio, objectives, text, vision"
+    )
+
+
+def test_the_package_name_is_a_near_miss(shelf: Shelf) -> None:
+    assert "Did you mean 'vision'?\n  installed: none" in refusal("spectranet-vision")
+
+
+def test_first_party_that_is_not_installed(shelf: Shelf) -> None:
+    assert refusal("audio") == (
+        "plugin 'audio' is not installed.\n  install it:  python -m pip install spectranet-audio"
+    )
+
+
+def test_all_names_that_cannot_be_found_are_told_at_once(shelf: Shelf) -> None:
+    assert refusal("audio", "qqq").splitlines() == [
+        "plugin 'audio' is not installed.",
+        "  install it:  python -m pip install spectranet-audio",
+        "unknown plugin 'qqq' (from --plugins).",
+        "  installed: none",
+    ]
+
+
+def test_another_api_major(shelf: Shelf) -> None:
+    shelf.put("lidar", "raise AssertionError('imported')", version="0.4.1", api=2)
+
+    assert refusal("lidar") == (
+        "plugin 'lidar' (spectranet-lidar 0.4.1) targets plugin API v2; "
+        f"spectranet-core {spectranet.__version__} provides v1."
+    )
+
+
+def test_of_two_api_majors_ours_is_taken(shelf: Shelf) -> None:
+    shelf.modality("lidar")
+    shelf.put("lidar", "", module="next_lidar", distribution="next-lidar", api=2)
+
+    assert list(PluginHost.load(["lidar"]).modalities) == ["lidar"]
+
+
+def test_one_name_offered_by_two_distributions(shelf: Shelf) -> None:
+    shelf.modality("thermal", version="0.3.0")
+    shelf.modality("thermal", distribution="acme-flir", version="1.1.0", module="acme_flir.spectranet")
+    shelf.modality("lidar")
+
+    assert refusal("thermal") == (
+        "plugin 'thermal' is offered by two distributions:\n"
+        "  acme-flir 1.1.0           (acme_flir.spectranet)\n"
+        "  spectranet-thermal 0.3.0  (spectranet_thermal.plugin)\n"
+        "  uninstall all but one of them:  python -m pip uninstall acme-flir"
+    )
+    assert PluginHost.load(["lidar"]).names == ["lidar"], "it bothers nobody who does not name it"
+
+
+# ------------------------------------------------------------------------------------------ claims
+
+
+def test_one_modality_claimed_by_two_plugins(shelf: Shelf) -> None:
+    shelf.modality("thermal", version="0.3.0")
+    shelf.modality(
+        "flir", "thermal", distribution="acme-flir", version="1.1.0", module="acme_flir.spectranet"
+    )
+
+    assert refusal("thermal", "flir") == (
+        "modality 'thermal' is claimed by two plugins:\n"
+        "  thermal  spectranet-thermal 0.3.0  (spectranet_thermal.plugin)\n"
+        "  flir     acme-flir 1.1.0           (acme_flir.spectranet)\n"
+        "  keep one of them in --plugins."
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "hook", "thing"),
+    [
+        ("objective", "spectranet_objectives", "objective('same')"),
+        ("task", "spectranet_tasks", "task('same')"),
+        ("reader", "spectranet_readers", "Reader('same', nothing, nothing)"),
+        ("preset", "spectranet_presets", "Preset('same', '', '')"),
+        ("trunk", "spectranet_modalities", "modality(__name__[-8:], Trunk('same', Options, nothing))"),
+    ],
+)
+def test_everything_else_that_has_a_name_can_be_claimed_once(
+    shelf: Shelf, kind: str, hook: str, thing: str
+) -> None:
+    for name in ("one", "two"):
+        source = DECLARATIONS + f"@hookimpl\ndef {hook}():\n    return [{thing}]\n"
+        shelf.put(name, source, module=f"plug_{name}")
+
+    assert refusal("one", "two").splitlines() == [
+        f"{kind} 'same' is claimed by two plugins:",
+        "  one  spectranet-one 0.1.0  (plug_one)",
+        "  two  spectranet-two 0.1.0  (plug_two)",
+        "  keep one of them in --plugins.",
+    ]
+
+
+def test_a_name_of_the_core_cannot_be_claimed(shelf: Shelf) -> None:
+    source = DECLARATIONS + (
+        "@hookimpl\ndef spectranet_readers():\n    return [Reader('webdataset', nothing, nothing)]\n"
+    )
+    shelf.put("tars", source)
+
+    assert refusal("tars").splitlines()[-1] == "  drop 'tars' from --plugins."
+
+
+def test_one_plugin_may_share_a_trunk_but_not_declare_a_name_twice(shelf: Shelf) -> None:
+    trunk = "TRUNK = Trunk('vit', Options, nothing)\n@hookimpl\ndef spectranet_modalities():\n    return "
+    shelf.put("fine", DECLARATIONS + trunk + "[modality('a', TRUNK), modality('b', TRUNK)]\n")
+    shelf.put("twice", DECLARATIONS + trunk + "[modality('c'), modality('c')]\n")
+
+    assert list(PluginHost.load(["fine"]).trunks) == ["vit"]
+    assert refusal("twice") == "plugin 'twice' (spectranet-twice 0.1.0) declares modality 'c' twice."
+
+
+# ---------------------------------------------------------------------------------- broken plugins
+
+
+def test_failed_import_names_the_line_inside_the_plugin(shelf: Shelf) -> None:
+    shelf.put("audio", "# a comment\n\nimport no_such_module\n", version="0.2.0")
+
+    assert refusal("audio") == (
+        "plugin 'audio' (spectranet-audio 0.2.0) failed to import:\n"
+        "  ModuleNotFoundError: No module named 'no_such_module'\n"
+        "  at spectranet_audio/plugin.py:3\n"
+        "  full traceback: SPECTRANET_DEBUG=1; or drop 'audio' from --plugins"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "place"),
+    [
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3", "spectranet_bad/plugin.py:2"),
+        ("x = 1\ndef f(:\n", "SyntaxError: invalid syntax (plugin.py, line 2)", "spectranet_bad/plugin.py:2"),
+        ("class E(BaseException): ...\n\n\nraise E\n", "E", "spectranet_bad/plugin.py:4"),
+        ("import json\njson.loads('{')\n", "JSONDecodeError: Expecting", "spectranet_bad/plugin.py:2"),
+    ],
+)
+def test_whatever_an_import_raises_is_told(shelf: Shelf, source: str, reason: str, place: str) -> None:
+    shelf.put("bad", source)
+
+    _, second, third, _ = refusal("bad").splitlines()
+    assert second.startswith(f"  {reason}")
+    assert third == f"  at {place}"
+
+
+def test_the_innermost_line_of_the_plugin_is_named_not_that_of_a_library(shelf: Shelf) -> None:
+    shelf.put("bad", "from spectranet_bad.inner import f\n\nf()\n")
+    (shelf.folder / "spectranet_bad" / "inner.py").write_text("import json\ndef f():\n    json.loads('{')\n")
+
+    assert "  at spectranet_bad/inner.py:3\n" in refusal("bad")
+
+
+def test_an_entry_point_to_nowhere(shelf: Shelf) -> None:
+    shelf.put("bad", "")
+    (shelf.folder / "spectranet_bad" / "plugin.py").unlink()
+
+    assert refusal("bad").splitlines()[1:3] == [
+        "  ModuleNotFoundError: No module named 'spectranet_bad.plugin'",
+        "  at entry point bad = spectranet_bad.plugin",
+    ]
+
+
+def test_ctrl_c_during_an_import_is_not_swallowed(shelf: Shelf) -> None:
+    shelf.put("slow", "raise KeyboardInterrupt")
+
+    with pytest.raises(KeyboardInterrupt):
+        PluginHost.load(["slow"])
+
+
+def test_misspelt_hook(shelf: Shelf) -> None:
+    shelf.put("lidar", DECLARATIONS.rstrip() + "\n@hookimpl\ndef spectranet_modalites():\n    return []\n")
+    line = DECLARATIONS.rstrip().count("\n") + 2
+
+    first, second, _ = refusal("lidar").splitlines()
+    assert first == (
+        "plugin 'lidar' (spectranet-lidar 0.1.0) implements an unknown hook 'spectranet_modalites'. "
+        "Did you mean 'spectranet_modalities'?"
+    )
+    assert second == f"  at spectranet_lidar/plugin.py:{line}"
+
+
+def test_hook_with_an_argument_that_it_does_not_have(shelf: Shelf) -> None:
+    shelf.put("lidar", DECLARATIONS + "@hookimpl\ndef spectranet_log(recrod):\n    pass\n")
+
+    message = refusal("lidar")
+    assert message.startswith("plugin 'lidar' (spectranet-lidar 0.1.0) cannot be registered:\n")
+    assert "recrod" in message
+
+
+def test_no_hook_at_all(shelf: Shelf) -> None:
+    shelf.put("lidar", "x = 1\n")
+
+    first, second, third = refusal("lidar").splitlines()
+    assert first == "plugin 'lidar' (spectranet-lidar 0.1.0) implements no hook."
+    assert second == "  spectranet_lidar.plugin needs at least one function marked @spectranet.hookimpl"
+    assert "spectranet_modalities" in third
+
+
+def test_forgotten_mark(shelf: Shelf) -> None:
+    shelf.put("lidar", "def spectranet_modalities():\n    return []\n")
+
+    assert refusal("lidar").splitlines() == [
+        "plugin 'lidar' (spectranet-lidar 0.1.0) has a function 'spectranet_modalities' "
+        "that is not marked as a hook.",
+        "  at spectranet_lidar/plugin.py:1",
+        "  put @spectranet.hookimpl above it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("5", "returned int 5 from spectranet_modalities, which wants a list of Modality."),
+        ("['x']", "returned str 'x' from spectranet_modalities, which wants Modality."),
+        ("[modality('x', config=dict)]", "the options dict of Modality 'x': dict is not a dataclass."),
+        ("[modality('x', config=Bare)]", "the options Bare of Modality 'x': Bare has no default for size."),
+        ("1 / 0", "failed in its hook spectranet_modalities:\n  ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_a_hook_returns_is_checked(shelf: Shelf, returned: str, words: str) -> None:
+    bare = "@dataclass\nclass Bare:\n    size: int\n\n"
+    hook = f"@hookimpl\ndef spectranet_modalities():\n    return {returned}\n"
+    shelf.put("lidar", DECLARATIONS + bare + hook)
+
+    assert words in refusal("lidar")
+
+
+# ------------------------------------------------------------------------------------------ running
+
+
+def test_hooks_run_in_the_order_of_names_whatever_the_order_of_choice(shelf: Shelf) -> None:
+    for name in ("b", "c", "a"):
+        source = (
+            DECLARATIONS + f"@hookimpl\ndef spectranet_check_config(config):\n    return ['{name}', config]\n"
+        )
+        shelf.put(name, source, module=f"plug_{name}")
+
+    host = PluginHost.load(["c", "a", "b"])
+
+    assert [first for first, _ in host.hook.spectranet_check_config(config=0)] == ["a", "b", "c"]
+    assert list(host.each("spectranet_check_config", config=7)) == [
+        ("a", ["a", 7]),
+        ("b", ["b", 7]),
+        ("c", ["c", 7]),
+    ]
+
+
+def test_digest_tells_distributions_and_versions_apart(shelf: Shelf) -> None:
+    shelf.modality("b")
+    shelf.modality("a", version="0.2.0")
+
+    parts = [
+        ["a", "spectranet-a", "0.2.0"],
+        ["b", "spectranet-b", "0.1.0"],
+        ["core", "spectranet-core", spectranet.__version__],
+    ]
+    assert PluginHost.load(["b", "a"]).digest() == hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    assert PluginHost.load(["a", "b"]).digest() == PluginHost.load(["b", "a"]).digest()
+    assert PluginHost.load(["a"]).digest() != PluginHost.load(["a", "b"]).digest()
+
+
+def test_description_is_plain_and_says_what_each_plugin_brings(shelf: Shelf) -> None:
+    shelf.modality("lidar", "points")
+
+    core, lidar = json.loads(json.dumps(PluginHost.load(["lidar"]).describe()))
+
+    assert core["name"] == "core" and set(core["readers"]) == {"manifest", "webdataset", "folder"}
+    assert lidar == {
+        "name": "lidar",
+        "distribution": "spectranet-lidar",
+        "version": "0.1.0",
+        "api": 1,
+        "modalities": ["points"],
+        "objectives": [],
+        "tasks": [],
+        "readers": [],
+        "presets": [],
+        "trunks": [],
+    }
+
+
+@pytest.mark.parametrize("name", installed_first_party(discover()))
+def test_what_the_core_says_of_an_installed_sibling_is_true(name: str) -> None:
+    host = PluginHost.load([name])
+    (record,) = [record for record in host.describe() if record["name"] == name]
+    known = FIRST_PARTY[name]
+
+    assert record["distribution"] == known.distribution
+    for part in ("modalities", "trunks", "objectives", "tasks"):
+        assert record[part] == sorted(getattr(known, part)), part
+    assert sorted(str(command.name) for command in host.commands()) == sorted(known.commands)
+
+
+# ---------------------------------------------------------------------------------------- built in
+
+
+def test_core_presets_have_a_summary() -> None:
+    presets = core_presets()
+
+    assert {preset.name for preset in presets} >= {"tiny", "base", "spectranet-l", "foundation-256"}
+    assert all(preset.summary for preset in presets)
+
+
+def test_numbers_of_a_record() -> None:
+    record = {"step": 3, "loss": {"mmm": 0.5, "bad": float("nan")}, "source": "x", "resumed": True}
+
+    assert dict(numbers(record)) == {"step": 3.0, "loss/mmm": 0.5}
+
+
+def test_tensorboard_files_hold_the_records(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    sink = Builtin()
+    for step in (1, 2):
+        sink.spectranet_log({"step": step, "loss": step / 2, "source": "x"}, str(tmp_path))
+
+    reader = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    assert reader.Tags()["scalars"] == ["loss"]
+    assert [(event.step, event.value) for event in reader.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
+
+
+def test_tensorboard_hides_the_steps_that_a_resumed_run_repeats(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for steps in ((1, 2, 3), (2, 3)):
+        sink = Builtin()
+        for step in steps:
+            sink.spectranet_log({"step": step, "loss": float(10 * len(steps) + step)}, str(tmp_path))
+        # Files are named by the second.
+        (file,) = (tmp_path / "tensorboard").glob("*.tfevents.*.[0-9]")
+        file.rename(file.with_name(f"events.out.tfevents.{2000 - len(steps)}"))
+
+    reader = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    reader.Reload()
+    assert [(event.step, event.value) for event in reader.Scalars("loss")] == [
+        (1, 31.0),
+        (2, 22.0),
+        (3, 23.0),
+    ]
+
+
+def test_without_tensorboard_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    sink = Builtin()
+    with caplog.at_level(logging.INFO, "spectranet"):
+        for step in (1, 2):
+            sink.spectranet_log({"step": step, "loss": 1.0}, str(tmp_path))
+
+    assert len(caplog.records) == 1 and "spectranet-core[track]" in caplog.text
+    assert list(tmp_path.iterdir()) == []
