@@ -19,6 +19,7 @@ import spectranet
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 CORE = "spectranet"
+PLUGINS = frozenset(f"spectranet_{folder.name}" for folder in PACKAGES.iterdir() if folder.name != "core")
 PUBLIC = frozenset(spectranet.__all__)
 PLUGIN_MODULES = (
     "spectranet.builtin",
@@ -63,7 +64,7 @@ def imports(source: str) -> Iterator[Import]:
 
 def breach(found: Import, importer: str, in_tests: bool) -> str:
     """Why ``importer`` must not import this; empty where it may."""
-    if found.package == importer or not re.fullmatch(r"spectranet(_\w+)?", found.package):
+    if found.package == importer or found.package not in {CORE, *PLUGINS}:
         return ""
     if importer == CORE:
         return "the core imports no plugin"

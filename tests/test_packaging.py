@@ -70,7 +70,7 @@ def test_licence_and_changelog_are_in_the_package(package: str) -> None:
 
 @every_package
 def test_every_imported_library_is_required(package: str) -> None:
-    """Also where another library happens to bring it. The core's own ones (torch, numpy, click) come with it by
+    """Also where another library happens to bring it. The core's own (torch, numpy, click) come with it by
     contract, and optional ones may stand in an extra."""
     libraries = packages_distributions()
     extras = project(package).get("optional-dependencies", {}).values()
