@@ -30,27 +30,26 @@ def build_pipelines(
     """A pipeline for each source; ``ratios`` are the shares of tokens to hide.
 
     Raises:
-        ConfigError: overrides cannot be used; lists every problem.
+        ConfigError: a modality's options cannot be used; lists every problem.
         PluginError: a transform does not pickle.
     """
-    pipelines, problems = [], []
+    pipelines: list[Pipeline] = []
+    problems: list[str] = []
     for source in sources:
         viewers = []
         for name in source.modalities:
+            modality, overrides = modalities[name], source.overrides.get(name, {})
             try:
-                options = modality_config(
-                    modalities[name], config.modalities.get(name), source.overrides.get(name, {})
-                )
+                options = modality_config(modality, config.modalities.get(name), overrides)
+                viewer = Viewer.of(modality, options, train=train, ratio=ratios.get(name, 0.0))
             except ConfigError as error:
-                problems.append(f"source '{source.name}': {error}")
+                problems.append(f"source '{source.name}': {error}" if overrides else str(error))
                 continue
-            ratio = ratios.get(name, 0.0) if train else 0.0
-            viewer = Viewer.of(modalities[name], options, train=train, ratio=ratio)
             _check_pickles(viewer)
             viewers.append(viewer)
         pipelines.append(Pipeline(source, tuple(viewers), config.train.seed))
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
     return pipelines
 
 
