@@ -52,11 +52,10 @@ def load_host(layers: Sequence[Layer], plugins: Sequence[str] | None, also: Mapp
     extra = dict(also)
     objective_plugins, where = _names(layers, "objective_plugins")
     if objective_plugins is None:
-        objective_plugins, where = Config().objective_plugins, "objective_plugins"
+        # Nobody named them: without them there are only fewer objectives to name.
         installed = {info.name for info in infos}
-        if not _enables_objectives(layers):
-            # Nothing asks for them: a core with one modality can be used without.
-            objective_plugins = [name for name in objective_plugins if name in installed]
+        where = DEFAULT_CHOICE
+        objective_plugins = [name for name in Config().objective_plugins if name in installed]
     extra |= dict.fromkeys(objective_plugins, where)
     return PluginHost.load(named, origin, extra)
 
@@ -76,8 +75,3 @@ def _names(layers: Sequence[Layer], key: str) -> tuple[list[str] | None, str]:
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _enables_objectives(layers: Sequence[Layer]) -> bool:
-    sections = [layer.tree.get("objectives") for layer in layers]
-    return any(value is not None for s in sections if isinstance(s, Mapping) for value in s.values())

@@ -146,10 +146,11 @@ def _resolve(
         merger.lay(layer)
     config = merger.finish()
     origins = _provenance(config, host, merger.overlay.provenance)
-    chosen = {name for name in host.names if name not in config.objective_plugins}
+    # What was chosen is written down: a stored configuration must not depend on what is installed.
+    if ("objective_plugins",) not in merger.overlay.provenance:
+        config.objective_plugins = [name for name in config.objective_plugins if name in host.names]
     if config.plugins is None or from_option:
-        # Written down, so that a stored configuration does not depend on what is installed.
-        config.plugins = [*sorted(chosen)]
+        config.plugins = [name for name in host.names if name not in config.objective_plugins]
         origins["plugins"] = COMMAND_LINE if from_option else "default"
     problems: list[tuple[str, str, str | None]] = [
         (as_text(path), text, origin) for path, text, origin in merger.overlay.problems

@@ -89,7 +89,14 @@ def write_value(value: Any) -> str:
         return "[" + ", ".join(map(write_value, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value)
-    return value if _is_safe_bare(value) else json.dumps(value)
+    return value if _is_safe_bare(value) else f'"{"".join(map(_escaped, value))}"'
+
+
+def _escaped(character: str) -> str:
+    """As it stands between double quotes. JSON's pairs of surrogates would not come back as one character."""
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"
 
 
 def _is_safe_bare(text: str) -> bool:
