@@ -73,6 +73,7 @@ def wheels(session: nox.Session) -> None:
     session.chdir(session.create_tmp())  # away from the sources
     session.run("spectranet", "--help", silent=True)
     session.run("spectranet", "plugins")
+    session.run("spectranet", "config", "show", "--config", "tiny", silent=True)  # presets are inside
     session.run("python", str(ROOT / "tests" / "smoke_wheels.py"))
 
 
