@@ -93,7 +93,9 @@ def batch_of() -> Callable[..., ModalityBatch]:
 def wav_bytes() -> Callable[..., bytes]:
     """(T,) or (T, C) samples as the bytes of a sound file that libsndfile can write."""
 
-    def write(sound: np.ndarray, rate: int = 16_000, format: str = "WAV", subtype: str | None = None) -> bytes:
+    def write(
+        sound: np.ndarray, rate: int = 16_000, format: str = "WAV", subtype: str | None = None
+    ) -> bytes:
         file = io.BytesIO()
         soundfile.write(file, sound, rate, format=format, subtype=subtype)
         return file.getvalue()

@@ -25,7 +25,11 @@ def by_pyav(sound_CT: np.ndarray, rate: int, format: str, codec: str, picture: b
     file = io.BytesIO()
     with av.open(file, "w", format=format) as container:
         stream = container.add_stream(codec, rate=rate, layout="stereo" if len(sound_CT) == 2 else "mono")
-        video = container.add_stream("mpeg4", rate=10, width=32, height=32, pix_fmt="yuv420p") if picture else None
+        video = (
+            container.add_stream("mpeg4", rate=10, width=32, height=32, pix_fmt="yuv420p")
+            if picture
+            else None
+        )
         if video is not None:
             for _ in range(10):
                 blank = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
@@ -48,7 +52,9 @@ def silent_video() -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         video = container.add_stream("mpeg4", rate=10, width=32, height=32, pix_fmt="yuv420p")
-        container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(
+            video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24"))
+        )
         container.mux(video.encode())
     return file.getvalue()
 
@@ -74,7 +80,12 @@ def test_stereo_44_1_khz_is_averaged_and_resampled_like_the_same_sine_at_16_khz(
 
 @pytest.mark.parametrize(
     ("format", "subtype", "rate"),
-    [("FLAC", "PCM_16", 22_050), ("OGG", "VORBIS", 44_100), ("OGG", "OPUS", 48_000), ("WAV", "PCM_24", 8_000)],
+    [
+        ("FLAC", "PCM_16", 22_050),
+        ("OGG", "VORBIS", 44_100),
+        ("OGG", "OPUS", 48_000),
+        ("WAV", "PCM_24", 8_000),
+    ],
 )
 def test_formats_of_libsndfile_decode(wav_bytes, format: str, subtype: str, rate: int) -> None:
     decoded = decode(wav_bytes(tone(1.0, rate), rate, format, subtype))
@@ -150,18 +161,26 @@ def test_what_a_file_is_called_does_not_matter_but_what_it_is(rng) -> None:
     wav = example(rng)
     assert wav[:4] == b"RIFF" and len(decode(wav)) > 0
     start_of_a_jpeg = b"\xff\xd8\xff\xe0" + bytes(200)
-    with pytest.raises(DecodeError, match="not readable as sound|no audio stream"):
+    with pytest.raises(DecodeError, match=r"not readable as sound|no audio stream"):
         decode(start_of_a_jpeg)
 
 
-@pytest.mark.parametrize("junk", [b"", b"RIFF", b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3", b"\0" * 64, b"text"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"RIFF", b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS", b"ID3", b"\0" * 64, b"text"]
+)
 def test_junk_is_refused(junk: bytes) -> None:
     with pytest.raises(DecodeError):
         decode(junk)
 
 
 def test_random_bytes_after_any_magic_only_ever_raise_decode_errors(rng) -> None:
-    for magic in (b"RIFF\x24\1\0\0WAVEfmt ", b"fLaC\0\0\0\x22", b"OggS\0\2", b"\xff\xfb\x90", b"\0\0\0\x20ftypisom"):
+    for magic in (
+        b"RIFF\x24\1\0\0WAVEfmt ",
+        b"fLaC\0\0\0\x22",
+        b"OggS\0\2",
+        b"\xff\xfb\x90",
+        b"\0\0\0\x20ftypisom",
+    ):
         for _ in range(20):
             data = magic + rng.bytes(300)
             try:
@@ -199,10 +218,10 @@ def test_limits_hold_before_decoding(wav_bytes, monkeypatch) -> None:
 
 def test_limits_hold_in_containers() -> None:
     whole = by_pyav(np.stack([tone(2.0, 44_100)]), 44_100, "ipod", "aac")
-    with pytest.raises(DecodeError, match="limit of 1.0 s"):
+    with pytest.raises(DecodeError, match=r"limit of 1\.0 s"):
         decode(whole, max_seconds=1.0)
     raw_stream = by_pyav(np.stack([tone(2.0, 44_100)]), 44_100, "adts", "aac")  # declares no length
-    with pytest.raises(DecodeError, match="limit of 1.0 s"):
+    with pytest.raises(DecodeError, match=r"limit of 1\.0 s"):
         decode(raw_stream, max_seconds=1.0)
 
 

@@ -32,7 +32,8 @@ def test_loss_is_the_mean_absolute_error_summed_over_hidden_frames(tiny, rng, ba
     for row, (one, mask) in enumerate(zip(values, masks, strict=True)):
         target = torch.from_numpy(one.data["mel"][mask])
         expected += sum(
-            F.l1_loss(head.predict(states_BHD[row, place]), frame).item() for place, frame in enumerate(target)
+            F.l1_loss(head.predict(states_BHD[row, place]), frame).item()
+            for place, frame in enumerate(target)
         )
         count += len(target)
     assert loss.weight == count == sum(mask.sum() for mask in masks)
