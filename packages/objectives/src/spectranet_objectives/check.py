@@ -111,7 +111,7 @@ def _check_retrieval(options: Any, has_contrastive: bool) -> Iterator[str]:
     if not has_contrastive:
         yield (
             "tasks.retrieval compares the embeddings of the objective 'contrastive', which is not configured:"
-            " add objectives.contrastive={}, or remove tasks.retrieval."
+            " add objectives.contrastive={}, or drop the task: tasks.retrieval=null."
         )
     if not options.ks or min(options.ks) < 1:
         yield f"tasks.retrieval.ks is {list(options.ks)}; it must name cut-offs of 1 or more."

@@ -73,4 +73,4 @@ class RetrievalConfig:
     save_examples: int = option(
         0, "how many queries of each direction to write out with their best candidates"
     )
-    examples_path: str = option("", "JSON file for the examples, such as ${run_dir}/retrieval.json")
+    examples_path: str = option("", "JSON file for the examples, such as runs/demo/retrieval.json")

@@ -76,7 +76,7 @@ def evaluate(model: Embedder, data: TaskData, config: RetrievalConfig) -> dict[s
     if "contrastive" not in model.objectives:
         raise ConfigError(
             "task 'retrieval' compares the embeddings of the objective 'contrastive', which this model"
-            " lacks.\n  train with it:  objectives.contrastive={}\n  or remove tasks.retrieval"
+            " lacks.\n  train with it:  objectives.contrastive={}\n  or drop the task: tasks.retrieval=null"
         )
     figures: dict[str, float] = {}
     examples: dict[str, list[dict[str, Any]]] = {}

@@ -21,8 +21,8 @@ __all__ = ["Keep", "Reduced", "reduce_both_ways", "reduce_rows", "sigmoid_pair_l
 Keep = Callable[[slice], Tensor]
 """Which pairs count: given a slice of the rows, a bool (rows, C). None: all of them."""
 
-_BLOCK_ELEMENTS = 1 << 22
-"""Logits held at once: 16 MiB in fp32, and some blocks of the same size for what is made of them."""
+_BLOCK_ELEMENTS = 1 << 21
+"""Logits held at once: 8 MiB in fp32, and some blocks of the same size for what is made of them."""
 
 
 class Reduced(NamedTuple):
@@ -114,7 +114,7 @@ class _LogSumExp(torch.autograd.Function):
                 grad_b += slope.T @ a_RE[rows]
         # sum over all pairs of slope * cosine, without holding the cosines
         grad_scale = (grad_a * a_RE).sum().reshape(scale_1.shape)
-        return grad_a * scale_1, grad_b * scale_1, grad_scale, None, None
+        return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale, None, None
 
 
 class _SigmoidPairs(torch.autograd.Function):
@@ -151,4 +151,4 @@ class _SigmoidPairs(torch.autograd.Function):
                 grad_b += slope.T @ a_RE[rows]
                 grad_bias += slope.sum()
         grad_scale = (grad_a * a_RE).sum().reshape(scale_1.shape)
-        return grad_a * scale_1, grad_b * scale_1, grad_scale, grad_bias, None
+        return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale, grad_bias, None
