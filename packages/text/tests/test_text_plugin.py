@@ -63,6 +63,7 @@ def test_the_default_and_a_trained_tokenizer_are_fine(model_path):
         ({"mask_id": 261}, "mask_id is 261, outside the vocabulary of 261"),
         ({"tokenizer": "absent.model"}, "there is no file 'absent.model'"),
         ({"vocab_size": 32000}, "is 32000, but tokenizer 'bytes' has 261"),
+        ({"vocab_size": 8000}, "spectranet tokenizer train --vocab-size 8000 --output tokenizer.model"),
         ({"pretrained": "absent"}, "no BERT in 'absent'"),
     ],
 )

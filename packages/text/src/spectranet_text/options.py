@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spectranet import ConfigError, option
-from spectranet_text.tokenizer import Tokenizer, open_tokenizer
+from spectranet_text.tokenizer import Tokenizer, open_tokenizer, train_command
 
 _SHORTEST = 3  # bos, one piece, eos
 _POOLS = ("mean", "first")
@@ -55,7 +55,9 @@ def checked_tokenizer(config: TextConfig) -> Tokenizer:
         raise ConfigError(
             f"modalities.text.vocab_size is {config.vocab_size}, but tokenizer '{config.tokenizer}' has "
             f"{tokenizer.vocab_size} pieces.\n"
-            "  leave it out to use the tokenizer's size:  modalities.text.vocab_size=null"
+            f"  train one of that size:  {train_command('tokenizer.model', config.vocab_size)}\n"
+            "  and name it:  modalities.text.tokenizer=tokenizer.model\n"
+            "  or use the tokenizer's size:  modalities.text.vocab_size=null"
         )
     return tokenizer
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from spectranet import ConfigError
 
-__all__ = ["BOS", "EOS", "MASK", "PAD", "SPECIALS", "UNK", "Tokenizer", "open_tokenizer"]
+__all__ = ["BOS", "EOS", "MASK", "PAD", "SPECIALS", "UNK", "Tokenizer", "open_tokenizer", "train_command"]
 
 PAD, UNK, BOS, EOS, MASK = range(5)
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
@@ -107,7 +107,7 @@ def _load(path: str) -> Any:
     if not Path(path).is_file():
         raise ConfigError(
             f"modalities.text.tokenizer: there is no file '{path}'.\n"
-            f"  train one:  {_train_command(path)}\n"
+            f"  train one:  {train_command(path)}\n"
             "  or do without:  modalities.text.tokenizer=bytes"
         )
     try:
@@ -115,7 +115,7 @@ def _load(path: str) -> Any:
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"modalities.text.tokenizer: '{path}' is not a SentencePiece model ({error}).\n"
-            f"  train one:  {_train_command('tokenizer.model')}"
+            f"  train one:  {train_command('tokenizer.model')}"
         ) from error
 
 
@@ -126,9 +126,10 @@ def _check_specials(tokenizer: SentencePieceTokenizer) -> None:
         raise ConfigError(
             f"modalities.text.tokenizer: '{tokenizer.path}' begins with pieces {' '.join(found)}; "
             f"SpectraNet needs {' '.join(SPECIALS)}.\n"
-            f"  train one:  {_train_command('tokenizer.model')}"
+            f"  train one:  {train_command('tokenizer.model')}"
         )
 
 
-def _train_command(path: str) -> str:
-    return f"spectranet tokenizer train --vocab-size 32000 --output {path} INPUT..."
+def train_command(path: str, vocab_size: int | None = None) -> str:
+    """What to type to get a tokenizer at ``path``."""
+    return f"spectranet tokenizer train --vocab-size {vocab_size or 32_000} --output {path} INPUT..."
