@@ -1,4 +1,4 @@
-"""Layers merge, plugins' options are typed, every value knows its origin, all problems come at once."""
+"""Layers merge, plugins' options are typed, every value knows its origin and can be stored."""
 
 from __future__ import annotations
 
@@ -7,85 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from throwaway import DECLARATIONS, Shelf, shelf_in
+from lidar import lidar_shelf, load, write
+from throwaway import DECLARATIONS, Shelf
 
-from spectranet.config import (
-    Config,
-    config_from_dict,
-    config_to_dict,
-    load_config,
-    merge_config,
-    source_options,
-)
-from spectranet.config.plain_yaml import read_yaml, write_value
+from spectranet.config import Config, config_from_dict, config_to_dict, load_config, source_options
 from spectranet.config.show import annotated
 from spectranet.errors import ConfigError, PluginError
-
-PLUGIN = (
-    DECLARATIONS
-    + """
-TRUNK = Trunk("shared", Options, nothing)
-
-@dataclass
-class Picky:
-    weight: float = option(1.0, "weight")
-    even: int = option(2, "an even number")
-
-    def __post_init__(self):
-        if self.even % 2:
-            raise ValueError(f"{self.even} is odd")
-
-@hookimpl
-def spectranet_modalities():
-    return [modality("points", TRUNK), modality("echo")]
-
-@hookimpl
-def spectranet_objectives():
-    return [objective("match"), objective("picky", Picky)]
-
-@hookimpl
-def spectranet_tasks():
-    return [task("measure")]
-
-@hookimpl
-def spectranet_presets():
-    return [Preset("lidar-small", "a small one", "{train: {steps: 7}, model: {decoder: {width: 64}}}")]
-
-@hookimpl
-def spectranet_check_config(config):
-    if config.modalities["points"].size > 100:
-        yield "points.size is too large for any sensor."
-"""
-)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    folder = tmp_path / "installed"
-    folder.mkdir()
-    monkeypatch.chdir(tmp_path)
-    with shelf_in(folder, monkeypatch) as made:
-        made.put("lidar", PLUGIN)
+    with lidar_shelf(tmp_path, monkeypatch) as made:
         yield made
-
-
-def load(*overrides: str, configs: tuple[str, ...] = ()):
-    return load_config(configs, overrides, ["lidar"])
-
-
-def problems(*overrides: str, configs: tuple[str, ...] = (), training: bool = False) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        load_config(configs, overrides, ["lidar"], training=training)
-    first, *rest = str(caught.value).splitlines()
-    assert first.startswith("the configuration has ")
-    return [line.strip() for line in rest]
-
-
-def write(name: str, text: str) -> str:
-    Path(name).write_text(text)
-    return f"./{name}"
 
 
 # ------------------------------------------------------------------------------------------- layers
@@ -210,140 +143,6 @@ def test_overrides_of_a_source_hold_only_what_it_sets(shelf: Shelf) -> None:
     assert resolved.provenance["data.sources.a.overrides.points.inner.depth"] == "command line"
 
 
-# ----------------------------------------------------------------------------------------- problems
-
-
-def test_all_problems_are_told_at_once(shelf: Shelf) -> None:
-    config = write("mine.yaml", "trian: {}\ntrain: {steps: many, sedd: 1}\nmodalities: {points: {siez: 1}}\n")
-
-    assert problems("train.global_batch=100", "model.decoder.heads=3", configs=(config,)) == [
-        "modalities.points.siez: unknown option. Did you mean 'size'?  (file mine.yaml)",
-        "trian: unknown option. Did you mean 'train'?  (file mine.yaml)",
-        "train.steps: 'many' is not a whole number  (file mine.yaml)",
-        "train.sedd: unknown option. Did you mean 'seed'?  (file mine.yaml)",
-        "train.global_batch: 100 is not a multiple of train.slots = 8  (command line)",
-        "model.decoder.heads: 3 does not divide model.decoder.width = 512  (command line)",
-    ]
-
-
-def test_an_option_on_the_wrong_level_is_found_elsewhere(shelf: Shelf) -> None:
-    assert problems("train.layers=4") == [
-        "train.layers: unknown option. Did you mean 'model.decoder.layers'?  (command line)"
-    ]
-    (line,) = problems("data.zzz=4")
-    assert line == "data.zzz: unknown option. known: sources, workers, threads, prefetch  (command line)"
-
-
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("train.steps=1.5", "1.5 is not a whole number"),
-        ("train.steps=true", "true is not a whole number"),
-        ("train.steps='12'", "'12' is not a whole number"),
-        ("train.steps=null", "null is not a whole number"),
-        ("train.micro_batch=x", "'x' is not a whole number or null"),
-        ("train.compile=1", "1 is not true or false"),
-        ("train.optimizer.lr_peak=nan", "'nan' is not a number"),
-        ("run_dir=true", "true is not text"),
-        ("train=5", "is a section with options of its own, not 5"),
-        ("train.optimizer=null", "null is not OptimizerConfig"),
-        ("modalities.points=null", "is a section with options of its own, not null"),
-        ("modalities.points.sizes=3", "3 is not a list of whole numbers, such as [a, b]"),
-        ("modalities.points.sizes=[a]", "[a] is not a list of whole numbers, such as [a, b]"),
-        ("modalities.points.shares.a=b", "'b' is not a number"),
-        ("modalities.points.inner={depth: {}}", "{} is not a whole number"),
-    ],
-)
-def test_wrong_types(shelf: Shelf, override: str, sentence: str) -> None:
-    (line,) = problems(override)
-    assert line.endswith(f": {sentence}  (command line)")
-
-
-@pytest.mark.parametrize(
-    ("override", "sentence"),
-    [
-        ("train.slots=0", "train.slots: 0 is less than 1"),
-        ("train.micro_batch=5", "train.micro_batch: 5 does not divide a slot: train.global_batch"),
-        ("train.optimizer.lr_floor=1", "train.optimizer.lr_floor: 1.0 is above train.optimizer.lr_peak"),
-        ("train.optimizer.beta2=1", "train.optimizer.beta2: 1.0 is not below 1"),
-        ("train.optimizer.clip_norm=0", "train.optimizer.clip_norm: 0.0 is not above 0"),
-        ("model.decoder.mlp=swigul", "model.decoder.mlp: unknown 'swigul'. Did you mean 'swiglu'? "),
-        ("train.precision=fp16", "train.precision: unknown 'fp16'. Did you mean 'bf16'? choose: fp32, bf16"),
-        ("objectives.mach={}", "objectives.mach: no loaded plugin brings objective 'mach'."),
-        ("tasks.x={}", "tasks.x: no loaded plugin brings task 'x'. loaded: measure"),
-        ("objectives.picky.even=3", "objectives.picky: ValueError: 3 is odd"),
-        ("modalities.points.size=101", "plugin lidar: points.size is too large for any sensor."),
-    ],
-)  # fmt: skip
-def test_values_that_make_no_sense(shelf: Shelf, override: str, sentence: str) -> None:
-    (line,) = problems(override)
-    assert line.startswith(sentence)
-
-
-@pytest.mark.parametrize(
-    ("source", "sentence"),
-    [
-        ("modalities: []", ".modalities: is empty; it wants a list, such as [image, text]"),
-        ("modalities: [echo, echo]", ".modalities: names 'echo' more than once"),
-        ("modalities: [echoo]", ".modalities: no loaded plugin brings modality 'echoo'."),
-        ("modalities: [echo], weight: -1", ".weight: -1.0 is less than 0"),
-        ("modalities: [echo], format: webdatset", ".format: no loaded plugin reads 'webdatset'."),
-        ("modalities: [echo], fields: {ecoh: x}", ".fields.ecoh: 'ecoh' is not a modality of this source."),
-        ("modalities: [echo], overrides: {echo: {siez: 1}}", ".overrides.echo.siez: unknown option."),
-        ("modalities: [echo], overrides: {points: {}}", ".overrides.points: 'points'"),
-    ],
-)  # fmt: skip
-def test_sources_that_make_no_sense(shelf: Shelf, source: str, sentence: str) -> None:
-    for section in ("data", "eval"):
-        lines = problems(
-            f"{section}.sources.a={{path: p, {source}}}", "data.sources.b={path: q, modalities: [echo]}"
-        )
-        assert lines[0].startswith(f"{section}.sources.a{sentence}"), lines
-
-
-def test_a_source_needs_a_modality_whose_plugin_is_not_there(shelf: Shelf) -> None:
-    shelf.modality("text")
-
-    assert problems("data.sources.a={path: p, modalities: [image, text]}") == [
-        "data.sources.a.modalities: plugin 'vision', which brings modality 'image', is not installed; "
-        "install it:  python -m pip install spectranet-vision  (command line)",
-        "data.sources.a.modalities: plugin 'text', which brings modality 'text', is not loaded; "
-        "add it to --plugins  (command line)",
-    ]
-
-
-def test_a_run_needs_sources_with_paths_and_an_objective(shelf: Shelf) -> None:
-    lines = problems(training=True)
-    assert [line.partition(":")[0] for line in lines] == ["data.sources", "objectives"]
-    lines = problems("data.sources.a.modalities=[echo]", "objectives.match={}", training=True)
-    assert lines == [
-        "data.sources.a.path: is not set; it wants a manifest, tar shards or a folder  (default)"
-    ]
-
-
-def test_a_configuration_with_problems_can_still_be_looked_at(shelf: Shelf) -> None:
-    resolved, error = merge_config((), ["train.steps=x", "train.seed=4"], ["lidar"])
-
-    assert error is not None and "'x' is not a whole number" in str(error)
-    assert (resolved.config.train.steps, resolved.config.train.seed) == (1000, 4)
-
-
-def test_options_of_modalities_left_out_are_ignored_in_files_but_not_on_the_command_line(
-    shelf: Shelf,
-) -> None:
-    mine = write("mine.yaml", "modalities: {image: {size: 32}}\nobjectives: {mmm: null}\n")
-
-    assert load(configs=(mine,)).unused == ("modalities.image", "objectives.mmm")
-    (line,) = problems("modalities.image.size=32")
-    assert line.startswith(
-        "modalities.image: plugin 'vision', which brings modality 'image', is not installed"
-    )
-    (line,) = problems(configs=(write("typo.yaml", "modalities: {pionts: {size: 32}}\n"),))
-    assert line.startswith(
-        "modalities.pionts: no loaded plugin brings modality 'pionts'. Did you mean 'points'?"
-    )
-
-
 # ------------------------------------------------------------------------------------------ plugins
 
 
@@ -380,87 +179,6 @@ def test_the_plugin_of_the_objectives_is_loaded_besides_those_named(shelf: Shelf
     assert resolved.host.names == ["lidar", "objectives"]
     assert resolved.config.plugins == ["lidar"]
     assert load("objective_plugins=[]").host.names == ["lidar"]
-
-
-def test_objectives_that_are_wanted_but_not_installed(shelf: Shelf) -> None:
-    assert problems("objectives.mmm={}") == [
-        "objectives.mmm: plugin 'objectives', which brings objective 'mmm', is not installed; "
-        "install it:  python -m pip install spectranet-objectives  (command line)"
-    ]
-    with pytest.raises(PluginError, match="plugin 'objectives' is not installed"):
-        load("objective_plugins=[objectives]")
-    assert load().config.objective_plugins == [], "nobody asked for them"
-
-
-# ----------------------------------------------------------------------------------------- security
-
-
-def test_references_are_refused_and_the_environment_stays_unread(shelf: Shelf, monkeypatch) -> None:
-    monkeypatch.setenv("SECRET", "leaked")
-
-    assert problems("run_dir=${oc.env:SECRET}", "modalities.points.shares={a: '${x}'}", "run_dir='???'") == [
-        "run_dir: '${oc.env:SECRET}' is a reference; write the value itself  (command line)",
-        "modalities.points.shares.a: '${x}' is a reference; write the value itself  (command line)",
-        "run_dir: '???' is a reference; write the value itself  (command line)",
-    ]
-    with pytest.raises(PluginError, match=r"unknown plugin '\$\{oc.env:SECRET\}'"):
-        load_config([], ["plugins=['${oc.env:SECRET}']"])
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("a: !!python/object/apply:os.system [echo]", "tags are not supported"),
-        ("a: !env HOME", "tags are not supported"),
-        ("!!map {a: 1}", "tags are not supported"),
-        ("a: &x [1]\nb: *x", "anchors and aliases are not supported"),
-        ("a: 1\na: 2", "key 'a' occurs twice"),
-        ("1: 2", "a key must be text"),
-        ("a: [", "expected"),
-        ("[" * 600, "not readable as YAML: maximum recursion depth"),
-        ("a: " + "9" * 5000, "not readable as YAML: Exceeds the limit"),
-        ("x" * 1_000_001, "larger than"),
-        ("a: \x00", "not readable as YAML: unacceptable character"),
-    ],
-)
-def test_yaml_is_plain_data_only(text: str, reason: str) -> None:
-    with pytest.raises(ConfigError, match=reason):
-        read_yaml(text, "file x")
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("5e-4", 5e-4), ("1E3", 1000.0), ("-.5", -0.5), ("3.", 3.0), ("1_000", 1000), ("-7", -7), ("0", 0),
-        ("007", "007"), ("no", "no"), ("On", "On"), ("1:30", "1:30"), ("2024-01-01", "2024-01-01"),
-        ("true", True), ("null", None), ("~", None), ("~/data", "~/data"), ("a/{0..9}.tar", "a/{0..9}.tar"),
-        ("1.2.3", "1.2.3"),
-        ("<<", "<<"), ("0x10", "0x10"), ("'1'", "1"), ("e5", "e5"), (".", "."),
-    ],
-)  # fmt: skip
-def test_implicit_types_are_few(text: str, value: object) -> None:
-    read = read_yaml(text, "text")
-    assert read == value and type(read) is type(value)
-
-
-PLAIN = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text("ab.- :#1", max_size=4), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-@given(PLAIN)
-def test_what_is_written_on_one_line_is_read_back(value: object) -> None:
-    text = write_value(value)
-    assert len(text.splitlines()) == 1
-    assert read_yaml(text, "text") == value
 
 
 # -------------------------------------------------------------------------------- writing, storing

@@ -45,6 +45,13 @@ class Builtin:
             self._sink = TensorBoardSink(run_dir)
         self._sink.write(record)
 
+    @hookimpl
+    def spectranet_checkpoint_saved(self, path: str, step: int) -> None:
+        """Say so in the log, and leave a point in TensorBoard: a resumed curve starts at one of them."""
+        _log.info("checkpoint of step %d is complete: %s", step, path)
+        if self._sink is not None:
+            self._sink.write({"step": step, "checkpoint": 1})
+
 
 class TensorBoardSink:
     """Forwards the numbers of ``metrics.jsonl`` to event files in ``run_dir/tensorboard``.

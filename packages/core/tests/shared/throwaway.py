@@ -97,6 +97,9 @@ class Shelf:
 @contextmanager
 def shelf_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
     """A shelf that is all that is installed, as far as metadata tells; imports are undone at the end."""
+    for name in [name for name in sys.modules if name.startswith("spectranet_")]:
+        # A throw-away plugin may have the name of a real one that another test has imported.
+        monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(folder))
     discover = importlib.metadata.Distribution.discover

@@ -47,10 +47,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         command = self.get_command(ctx, name)
-        if command is None and not ctx.resilient_parsing and not name.startswith("-"):
-            hint = did_you_mean(name, CORE_COMMANDS)
-            raise click.UsageError(f"no command '{name}'.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        if command is None and not ctx.resilient_parsing:
+            raise click.UsageError(f"no command '{name}'.{did_you_mean(name, CORE_COMMANDS)}", ctx)
+        return name, command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from spectranet.cli.plugin_commands import announced_commands
