@@ -102,7 +102,7 @@ def test_a_folder_without_all_weights_is_refused(config, tmp_path):
     bert = BertModel(BertConfig(**_sizes()))
     state = {name: value for name, value in bert.state_dict().items() if "layer.1" not in name}
     bert.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ConfigError, match="lacks the weights .*layer.1"):
+    with pytest.raises(ConfigError, match=r"lacks the weights .*layer\.1"):
         build(config(pretrained=str(tmp_path)))
 
 

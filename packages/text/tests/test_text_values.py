@@ -65,7 +65,7 @@ def test_transform_does_not_depend_on_the_random_state_and_pickles(rng, model_pa
 
 
 def test_the_vocabulary_must_be_the_tokenizers(model_path):
-    with pytest.raises(ConfigError, match="is 32000, but .* has 350 pieces"):
+    with pytest.raises(ConfigError, match=r"is 32000, but .* has 350 pieces"):
         build_transform(TextConfig(tokenizer=str(model_path), vocab_size=32000), True)
 
 
