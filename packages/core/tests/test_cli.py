@@ -16,6 +16,7 @@ from throwaway import DECLARATIONS, Shelf, shelf_in
 import spectranet
 from spectranet.cli import main
 from spectranet.cli.plugins import probe
+from spectranet.cli.root import CORE_COMMANDS
 from spectranet.config import load_config
 
 COMMANDS = """
@@ -95,7 +96,7 @@ def test_help_lists_commands_without_importing_plugins(
     assert "More may come from lidar" in ended.out
 
 
-@pytest.mark.parametrize("command", ["train", "config", "plugins"])
+@pytest.mark.parametrize("command", sorted(CORE_COMMANDS))
 def test_every_listed_command_is_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert Ended(capsys, command, "--help").code == 0
 
