@@ -83,9 +83,9 @@ class SpectraNet(nn.Module):
         row of this micro-batch: <row, gradient> has the same gradient as the loss itself.
         """
         encoded = self.encode(batch)
-        total = torch.zeros((), device=batch.ids_B.device)
         sums: dict[str, Tensor] = {}
-        for term, loss in self._local_losses(batch, encoded).items():
+        losses, total = self._local_losses(batch, encoded)
+        for term, loss in losses.items():
             if denominators[term] > 0:
                 total = total + loss.sum * (coefficients[term] / denominators[term])
                 sums[term] = loss.sum.detach()
@@ -95,14 +95,27 @@ class SpectraNet(nn.Module):
                 total = total + (rows[key].vectors_RE.float() * gradients[key]).sum()
         return total, sums
 
-    def _local_losses(self, batch: Batch, encoded: dict[str, Encoded]) -> dict[str, Loss]:
+    def _local_losses(self, batch: Batch, encoded: dict[str, Encoded]) -> tuple[dict[str, Loss], Tensor]:
+        """Losses of the objectives that look at one micro-batch, and a zero to add to.
+
+        Where nobody asks anything (a batch with nothing hidden) the decoder answers an empty query
+        all the same: another rank's batch may ask, and its collectives need every rank.
+        """
         local = {n: o for n, o in self.objectives.items() if n not in self.global_objectives}
         asked = {name: objective.queries(batch, encoded) for name, objective in local.items()}
-        states = self.decode({n: q for n, q in asked.items() if q is not None}, encoded)
+        groups = {name: queries for name, queries in asked.items() if queries is not None}
+        zero = torch.zeros((), device=batch.ids_B.device)
+        if local and not groups:
+            nothing = self.memory.null.expand(len(batch), 1, -1)
+            valid_B1 = torch.ones(len(batch), 1, dtype=torch.bool, device=nothing.device)
+            groups["nobody"] = Queries("nobody", nothing, valid_B1, reads=())
+        states = self.decode(groups, encoded)
+        if "nobody" in states:
+            zero = zero + states["nobody"].float().sum() * 0
         losses: dict[str, Loss] = {}
         for name, objective in local.items():
             losses |= objective.loss(states.get(name), encoded, batch)
-        return losses
+        return losses, zero
 
     def _embed(self, objectives: tuple[str, ...], batch: Batch) -> dict[str, dict[str, Rows]]:
         encoded = self.encode(batch)

@@ -45,15 +45,20 @@ def shard_root(model: nn.Module, config: TrainConfig, world: World) -> None:
     A head that only one rank's batch happened to use must still take part in the reduction, with
     zeros: otherwise ranks reduce tensors of different sizes.
     """
-    _shard(model, config, world)
+    # The root's arguments are ids and cached fp32 gradients: nothing there may be cast.
+    _shard(model, config, world, cast_forward_inputs=False)
     for module in model.modules():
         if isinstance(module, FSDPModule) and hasattr(module, "set_reduce_scatter_unused_params"):
             module.set_reduce_scatter_unused_params(True, recurse=False)
 
 
-def _shard(module: nn.Module, config: TrainConfig, world: World) -> None:
+def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_inputs: bool = True) -> None:
     if config.precision == "bf16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=cast_forward_inputs,
+        )
     else:
         policy = MixedPrecisionPolicy()
     fully_shard(module, mesh=world.mesh, mp_policy=policy)
