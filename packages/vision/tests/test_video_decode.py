@@ -114,12 +114,14 @@ def test_what_is_no_clip_is_refused(data):
         decode_video(data)
 
 
-@pytest.mark.parametrize("kept", [0.01, 0.3, 0.7, 0.99])
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.webm", "libvpx-vp9")])
+@pytest.mark.parametrize(
+    ("name", "codec", "kept"),
+    [("a.mp4", "libx264", kept) for kept in (0.01, 0.3, 0.7, 0.99)]
+    # What the last hundredth of a WebM holds is its index.
+    + [("a.webm", "libvpx-vp9", kept) for kept in (0.01, 0.3, 0.7)],
+)
 def test_a_truncated_clip_is_refused(tmp_path, name, codec, kept):
     data = write_clip(tmp_path / name, 40, codec)
-    if name == "a.webm" and kept == 0.99:
-        pytest.skip("what is missing there is the index, not a frame")
     with pytest.raises(DecodeError):
         decode_video(data[: int(kept * len(data))])
 

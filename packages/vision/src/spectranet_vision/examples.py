@@ -23,7 +23,8 @@ def jpeg_example(rng: np.random.Generator) -> bytes:
 def mp4_example(rng: np.random.Generator) -> bytes:
     """An MP4 of 128 by 96 pixels, two seconds at eight frames a second: the disc crosses the frame."""
     ground, ink = _colours(rng)
-    xs = np.linspace(*rng.uniform(20, 108, 2), _FRAMES)
+    start, end = rng.uniform(20, 108, 2)
+    xs = np.linspace(start, end, _FRAMES)
     y = rng.uniform(30, 66)
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:

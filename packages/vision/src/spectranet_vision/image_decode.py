@@ -95,7 +95,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
         # PIL knows Adobe's inverted inks; libjpeg-turbo leaves them to its caller.
         return _decode_with_pil(data, "JPEG")
     try:
-        pixels_HWC = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        pixels_HWC: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         raise DecodeError(f"JPEG: {error}") from error
     if _EXIF_MARK not in data:

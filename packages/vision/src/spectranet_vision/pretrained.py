@@ -37,7 +37,7 @@ def read_architecture(folder: str) -> dict[str, Any]:
             "or unset trunks.vit.pretrained"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{who}: config.json is not JSON: {error}") from error
     kind = found.get("model_type") if isinstance(found, dict) else None
@@ -51,7 +51,7 @@ def read_architecture(folder: str) -> dict[str, Any]:
             if len(set(sides)) != 1:
                 raise ConfigError(f"{who} has {key}={sides}; this trunk takes squares.")
             found[key] = sides[0]
-    return found
+    return dict(found)
 
 
 def resolve(config: VitConfig) -> VitConfig:

@@ -6,6 +6,8 @@ C components of a patch, G cells of the position grid.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -97,7 +99,7 @@ def _attention_mask(valid_BV: Tensor) -> Tensor | None:
 
 
 def _architecture(config: VitConfig) -> ViTConfig:
-    still = {
+    still: dict[str, Any] = {
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "attn_implementation": "sdpa",
@@ -122,7 +124,7 @@ def _load(folder: str) -> ViTModel:
         ConfigError: no weights there, or some are missing or of another shape.
     """
     try:
-        model, report = ViTModel.from_pretrained(
+        loaded: Any = ViTModel.from_pretrained(
             folder,
             local_files_only=True,
             attn_implementation="sdpa",
@@ -131,7 +133,8 @@ def _load(folder: str) -> ViTModel:
         )
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"trunk 'vit': no weights could be read from {folder!r}: {error}") from error
-    missing = sorted(report["missing_keys"])
+    model: ViTModel = loaded[0]
+    missing = sorted(loaded[1]["missing_keys"])
     if missing:
         raise ConfigError(
             f"trunk 'vit': {folder!r} lacks {len(missing)} of the weights, such as {missing[0]!r}.\n"

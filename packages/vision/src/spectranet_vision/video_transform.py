@@ -35,7 +35,7 @@ class VideoTransform:
         frames: list[np.ndarray] = []
         for frame_HWC in raw.frames_at(moments_s):
             if not frames:
-                crop = self._choose_crop(*frame_HWC.shape[:2], rng)
+                crop = self._choose_crop(frame_HWC.shape[0], frame_HWC.shape[1], rng)
             frames.append(cut(frame_HWC, crop, c.size))
         return Values({"frames": np.stack(frames)}, self._position_NP.copy(), self._position_NP[:, 0].copy())
 
