@@ -101,6 +101,7 @@ def test_its_documented_example_runs(hook: str, tmp_path: Path, monkeypatch: pyt
     host.check_pending()
     everything = {
         "config": Config(run_dir=str(tmp_path)),
+        "training": True,
         "record": {"step": 10, "loss": 0.5},
         "run_dir": str(tmp_path),
         "path": str(tmp_path / "step-10"),

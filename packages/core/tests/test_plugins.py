@@ -310,7 +310,11 @@ def test_hooks_run_in_the_order_of_names_whatever_the_order_of_choice(shelf: She
 
     host = PluginHost.load(["c", "a", "b"])
 
-    assert [first for first, _ in host.hook.spectranet_check_config(config=0)] == ["a", "b", "c"]
+    assert [first for first, _ in host.hook.spectranet_check_config(config=0, training=False)] == [
+        "a",
+        "b",
+        "c",
+    ]
     assert list(host.each("spectranet_check_config", config=7)) == [
         ("a", ["a", 7]),
         ("b", ["b", 7]),

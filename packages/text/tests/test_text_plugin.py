@@ -10,16 +10,16 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from spectranet import Modality
-from spectranet.config import Config, DataConfig, SourceConfig
+from spectranet import Config, Modality, SourceConfig
 from spectranet_text import plugin
 from spectranet_text.options import TextConfig
 
 
-def check(text: TextConfig, **overrides: object) -> list[str]:
+def check(text: TextConfig, training: bool = True, **overrides: object) -> list[str]:
     source = SourceConfig(path="x", modalities=["text"], overrides={"text": overrides})
-    config = Config(modalities={"text": text}, data=DataConfig(sources={"captions": source}))
-    return list(plugin.spectranet_check_config(config=config))
+    config = Config(modalities={"text": text})
+    config.data.sources = {"captions": source}
+    return list(plugin.spectranet_check_config(config=config, training=training))
 
 
 def test_the_modality_is_complete():
@@ -82,11 +82,9 @@ def test_a_source_may_only_shorten_texts():
 
 
 def test_a_run_without_text_is_not_checked():
-    config = Config(
-        modalities={"text": TextConfig(tokenizer="absent.model")},
-        data=DataConfig(sources={"clips": SourceConfig(modalities=["video"])}),
-    )
-    assert plugin.spectranet_check_config(config=config) == []
+    config = Config(modalities={"text": TextConfig(tokenizer="absent.model")})
+    config.data.sources = {"clips": SourceConfig(modalities=["video"])}
+    assert plugin.spectranet_check_config(config=config, training=True) == []
 
 
 def test_weights_of_another_kind_or_length_are_refused(tmp_path):
@@ -99,3 +97,9 @@ def test_weights_of_another_kind_or_length_are_refused(tmp_path):
     assert (
         "reach 512.\n  set:  modalities.text.max_tokens=512" in check(TextConfig(pretrained=str(tmp_path)))[0]
     )
+
+
+def test_without_a_run_a_given_vocabulary_size_needs_no_tokenizer_file():
+    absent = TextConfig(tokenizer="absent.model", vocab_size=32000)
+    assert check(absent, training=False) == []
+    assert "absent.model" in check(absent)[0]

@@ -11,7 +11,7 @@ from dataclasses import fields
 import pytest
 from omegaconf import OmegaConf
 
-from spectranet.config.schema import Config, SourceConfig
+from spectranet import Config, SourceConfig
 from spectranet_vision import plugin
 from spectranet_vision.config import ImageConfig, VideoConfig, VitConfig
 

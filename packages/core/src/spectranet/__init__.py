@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from spectranet.config.schema import option
+from spectranet.config.schema import Config, SourceConfig, option
 from spectranet.contracts import (
     Batch,
     BuildContext,
@@ -30,6 +30,7 @@ from spectranet.contracts import (
     Values,
     lazy,
 )
+from spectranet.data.options import OpenOptions
 from spectranet.errors import ConfigError, DataError, DecodeError, PluginError, SpectraNetError
 from spectranet.hookspecs import hookimpl
 
@@ -54,6 +55,7 @@ _LAZY = {
 __all__ = [
     "Batch",
     "BuildContext",
+    "Config",
     "ConfigError",
     "DataError",
     "DecodeError",
@@ -62,6 +64,7 @@ __all__ = [
     "Modality",
     "ModalityBatch",
     "Objective",
+    "OpenOptions",
     "PluginError",
     "Preset",
     "Queries",
@@ -69,6 +72,7 @@ __all__ = [
     "Reader",
     "Rows",
     "SampleSet",
+    "SourceConfig",
     "SpectraNetError",
     "Task",
     "TaskData",

@@ -94,7 +94,8 @@ class Reader:
     Args:
         name: what a source's ``format`` option says.
         matches: whether this reader takes a path when the format is ``auto``.
-        open: ``(path, options) -> SampleSet``; options are those of the source's config.
+        open: ``(path, options: OpenOptions) -> SampleSet``. A set that leaves rows out says why and
+            how many in an attribute ``dropped: Mapping[str, int]``.
     """
 
     name: str

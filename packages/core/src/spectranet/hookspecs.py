@@ -49,8 +49,11 @@ def spectranet_presets() -> Iterable[Preset]:
 
 
 @hookspec
-def spectranet_check_config(config: Config) -> Iterable[str]:
-    """Problems of a merged configuration that no schema can see, a sentence each."""
+def spectranet_check_config(config: Config, training: bool) -> Iterable[str]:
+    """Problems of a merged configuration that no schema can see, a sentence each.
+
+    ``training`` says that a run is about to start, so that files which options name must exist.
+    """
 
 
 @hookspec

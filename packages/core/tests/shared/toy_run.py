@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import toy
 import torch
+import toy
 
 from spectranet.config.schema import Config, DecoderConfig, OptimizerConfig
 from spectranet.model.build import Parts, build_model, initialise_model

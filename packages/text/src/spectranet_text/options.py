@@ -62,8 +62,13 @@ def checked_tokenizer(config: TextConfig) -> Tokenizer:
     return tokenizer
 
 
-def problems(config: TextConfig) -> Iterator[str]:
-    """Everything that is wrong with ``config``, a message each."""
+def problems(config: TextConfig, open_files: bool = True) -> Iterator[str]:
+    """Everything that is wrong with ``config``, a message each.
+
+    Args:
+        open_files: whether the tokenizer must be at hand. Without it a model whose vocab_size is
+            given can be built and planned, as the large presets are before there is any data.
+    """
     if config.max_tokens < _SHORTEST:
         yield f"modalities.text.max_tokens is {config.max_tokens}; the least is {_SHORTEST}."
     for name in _SIZES:
@@ -74,7 +79,8 @@ def problems(config: TextConfig) -> Iterator[str]:
     if config.pool not in _POOLS:
         yield f"modalities.text.pool is '{config.pool}'; it is one of {', '.join(_POOLS)}."
     try:
-        size = checked_tokenizer(config).vocab_size
+        known = config.vocab_size is not None and not open_files
+        size = int(config.vocab_size or 0) if known else checked_tokenizer(config).vocab_size
     except ConfigError as problem:
         yield str(problem)
         return

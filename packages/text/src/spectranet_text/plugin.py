@@ -36,14 +36,14 @@ def spectranet_modalities() -> Iterable[Modality]:
 
 
 @hookimpl
-def spectranet_check_config(config: Any) -> Iterable[str]:
+def spectranet_check_config(config: Any, training: bool) -> Iterable[str]:
     """Problems of the text options, if a source of this run has text."""
     sources = {**config.data.sources, **config.eval.sources}
     with_text = {name: source for name, source in sources.items() if TEXT.name in source.modalities}
     if not with_text or TEXT.name not in config.modalities:
         return []
     text = config.modalities[TEXT.name]
-    return [*problems(text), *source_problems(text, with_text)]
+    return [*problems(text, open_files=training), *source_problems(text, with_text)]
 
 
 @hookimpl
