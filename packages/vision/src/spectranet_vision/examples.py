@@ -17,7 +17,9 @@ _FRAMES, _RATE = 16, 8
 def jpeg_example(rng: np.random.Generator) -> bytes:
     """A JPEG of 128 by 96 pixels."""
     ground, ink = _colours(rng)
-    return simplejpeg.encode_jpeg(_disc(ground, ink, rng.uniform(30, 98), rng.uniform(30, 66)), quality=90)
+    return bytes(
+        simplejpeg.encode_jpeg(_disc(ground, ink, rng.uniform(30, 98), rng.uniform(30, 66)), quality=90)
+    )
 
 
 def mp4_example(rng: np.random.Generator) -> bytes:
