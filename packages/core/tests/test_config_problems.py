@@ -77,7 +77,7 @@ def test_wrong_types(shelf: Shelf, override: str, sentence: str) -> None:
     ("override", "sentence"),
     [
         ("train.slots=0", "train.slots: 0 is less than 1"),
-        ("train.micro_batch=5", "train.micro_batch: 5 does not divide a slot: train.global_batch"),
+        ("train.micro_batch=5", "train.micro_batch: 5 neither divides nor is a multiple of a slot"),
         ("train.optimizer.lr_floor=1", "train.optimizer.lr_floor: 1.0 is above train.optimizer.lr_peak"),
         ("train.optimizer.beta2=1", "train.optimizer.beta2: 1.0 is not below 1"),
         ("train.optimizer.clip_norm=0", "train.optimizer.clip_norm: 0.0 is not above 0"),

@@ -93,24 +93,24 @@ def test_one_row_of_ten_billion_costs_microseconds_at_any_position():
     assert time.process_time() - start < 0.2
 
 
-cuts = st.tuples(st.sampled_from([1, 2, 3, 4, 6, 12]), st.sampled_from([None, 1, 2, 3]))
+cuts = st.tuples(st.sampled_from([1, 2, 3, 4, 6, 12]), st.sampled_from([None, 1, 2, 3, 12, 24]))
 
 
 @given(weights, st.integers(1, 5), st.integers(0, 10**6), cuts)
 def test_every_cut_reads_the_same_ordinals_in_the_same_places(weights, slots, step, cut):
     ranks, micro_batch = cut
     mixture = Mixture.of(weights)
-    if micro_batch and 12 // ranks % micro_batch:
+    if micro_batch and 12 // ranks % micro_batch and micro_batch % (12 // ranks):
         micro_batch = 1
     whole = Schedule(mixture, 12 * slots, slots)
     schedule = Schedule(mixture, 12 * slots, slots, ranks, micro_batch)
     parts = [schedule.micro_batches(step, rank) for rank in range(ranks)]
 
     def samples(addresses):
-        return {a.first_id + i: (a.source, a.first_ordinal + i) for a in addresses for i in range(a.size)}
+        return {i: (a.source, o) for a in addresses for i, o in zip(a.ids, a.ordinals, strict=True)}
 
     assert samples(a for part in parts for a in part) == samples(whole.micro_batches(step, 0))
-    assert sum(len(part) for part in parts) == ranks * schedule.micro_batches_per_step
+    assert all(len(a.ids) <= (micro_batch or schedule.share) for part in parts for a in part)
     for together in zip(*parts, strict=True):
         assert len({a.source for a in together}) == 1
 
@@ -120,7 +120,7 @@ def test_ordinals_of_a_source_follow_each_other_over_steps(weights, step):
     schedule = Schedule(Mixture.of(weights), 24, 4)
     taken = [a for s in (step, step + 1) for a in schedule.micro_batches(s, 0)]
     for source in range(len(weights)):
-        ordinals = [a.first_ordinal + i for a in taken if a.source == source for i in range(a.size)]
+        ordinals = [o for a in taken if a.source == source for o in a.ordinals]
         assert ordinals == list(range(ordinals[0], ordinals[0] + len(ordinals))) if ordinals else True
 
 
@@ -146,3 +146,9 @@ def test_a_source_smaller_than_a_slot_is_refused_with_the_numbers():
     schedule.check_sizes({"enough": 16})
     with pytest.raises(ConfigError, match=r"'few' has 15 samples, fewer than the 16 of one slot.*64 .*4"):
         schedule.check_sizes({"enough": 16, "few": 15})
+
+
+def test_a_large_micro_batch_puts_the_slots_of_a_source_together():
+    schedule = Schedule(Mixture((3, 1)), 64, 8, ranks=2, micro_batch=16)
+    addresses = schedule.micro_batches(0, 1)
+    assert [(a.source, len(a.ids)) for a in addresses] == [(0, 16), (0, 8), (1, 8)]

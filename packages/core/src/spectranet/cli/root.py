@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -74,28 +73,45 @@ def root() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 done, 2 a mistake that the user can mend, 130 interrupted.
+    """Run a command and exit: 0 done, 1 a fault of ours, 2 a mistake that the user can mend, 130 interrupted.
 
     With SPECTRANET_DEBUG=1 mistakes come with their traceback.
     """
+    code = _outcome(args)
+    if _in_process_group():
+        from spectranet.train.distributed import leave
+
+        leave(code)
+    sys.exit(code)
+
+
+def _outcome(args: Sequence[str] | None) -> int:
+    """Run a command; what went wrong is printed, and the exit code returned."""
     try:
         code = root.main(args=args, prog_name="spectranet", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except SpectraNetError as error:
         if os.environ.get("SPECTRANET_DEBUG") == "1":
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "spectranet"
         print(f"error: {error.format_message()}\n  help:  {where} --help", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
+        return 130
+    except BrokenPipeError:
         # The reader has gone (`| head`); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _in_process_group() -> bool:
+    """Whether the command joined a process group, without importing torch to find out."""
+    distributed = sys.modules.get("torch.distributed")
+    return distributed is not None and distributed.is_available() and distributed.is_initialized()

@@ -142,10 +142,11 @@ def _batch_problems(config: Config) -> Iterator[Problem]:
         yield "train.global_batch", f"{train.global_batch} is not a multiple of train.slots = {train.slots}"
         return
     slot = train.global_batch // train.slots
-    if train.micro_batch is not None and train.micro_batch >= 1 and slot % train.micro_batch:
+    micro = train.micro_batch
+    if micro is not None and micro >= 1 and slot % micro and micro % slot:
         yield (
             "train.micro_batch",
-            f"{train.micro_batch} does not divide a slot: train.global_batch / train.slots = {slot} samples",
+            f"{micro} neither divides nor is a multiple of a slot: train.global_batch / train.slots = {slot}",
         )
 
 

@@ -91,7 +91,9 @@ class TrainConfig:
     steps: int = option(1000, "optimizer steps")
     global_batch: int = option(256, "samples a step, over all ranks and micro-batches")
     slots: int = option(8, "parts of the global batch, each of one source")
-    micro_batch: int | None = option(None, "samples a forward on one rank; null: a rank's whole slot")
+    micro_batch: int | None = option(
+        None, "samples a forward: part of a rank's share of a slot, or several; null: one"
+    )
     seed: int = option(0, "seed of initialisation, order, augmentation and masks")
     precision: str = option("fp32", "fp32, or bf16 for parameters and activations in the step")
     device: str = option("auto", "auto, cpu or cuda")

@@ -63,6 +63,7 @@ class TrainStream:
         if rank == 0:
             _report(self.sources)
         pipelines = build_pipelines(self.sources, config, modalities, train=True, ratios=ratios)
+        self._rank = rank
         self._steps = range(start_step, config.train.steps)
         self._micro_batches = MicroBatches(pipelines, modalities, config.data.threads)
         self._begun = False
@@ -82,8 +83,8 @@ class TrainStream:
             raise RuntimeError("the stream is closed or has been iterated; make a new one")
         self._begun = True
         try:
-            for _ in self._steps:
-                yield [self._next() for _ in range(self.schedule.micro_batches_per_step)]
+            for step in self._steps:
+                yield [self._next() for _ in self.schedule.micro_batches(step, self._rank)]
         finally:
             self.close()
 

@@ -1,8 +1,10 @@
 """Which samples does a rank read in a step, and in what order?
 
 A step is ``slots`` slots of ``global_batch / slots`` samples, each of one source. Every rank takes a
-contiguous share of every slot and cuts it into micro-batches, so all ranks see the same source at the
-same micro-step. The number that a sample has in the step (its id) depends on the slot alone.
+contiguous share of every slot. Shares are cut into micro-batches, or, where a micro-batch may be
+larger than a share, those of one source in a step are put together; either way all ranks see the
+same source at the same micro-step. The number that a sample has in the step (its id) depends on the
+slot alone.
 """
 
 from __future__ import annotations
@@ -22,16 +24,14 @@ class Address:
 
     Attributes:
         source: index of its source.
-        first_ordinal: number of its first sample among those of the source; the rest follow.
-        first_id: identity of its first sample within the step's global batch; the rest follow.
-        size: samples.
+        ordinals: number of each sample among those of the source, over the whole run.
+        ids: identity of each sample within the step's global batch.
     """
 
     step: int
     source: int
-    first_ordinal: int
-    first_id: int
-    size: int
+    ordinals: tuple[int, ...]
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,19 @@ class Schedule:
         """Samples of a slot on one rank."""
         return self.slot_size // self.ranks
 
-    @property
-    def micro_batches_per_step(self) -> int:
-        """On each rank."""
-        return self.slots * (self.share // (self.micro_batch or self.share))
-
     def micro_batches(self, step: int, rank: int) -> list[Address]:
         """What ``rank`` reads in ``step``, in order."""
+        shares: dict[int, list[tuple[int, int]]] = {}
+        first = rank * self.share
+        for slot, (source, ordinal) in enumerate(self.mixture.deal(step * self.slots, self.slots)):
+            for offset in range(first, first + self.share):
+                start = ordinal * self.slot_size, slot * self.slot_size
+                shares.setdefault(source, []).append((start[0] + offset, start[1] + offset))
         size = self.micro_batch or self.share
         return [
-            Address(
-                step=step,
-                source=source,
-                first_ordinal=ordinal * self.slot_size + offset,
-                first_id=slot * self.slot_size + offset,
-                size=size,
-            )
-            for slot, (source, ordinal) in enumerate(self.mixture.deal(step * self.slots, self.slots))
-            for offset in range(rank * self.share, (rank + 1) * self.share, size)
+            Address(step, source, *zip(*samples[start : start + size], strict=True))
+            for source, samples in shares.items()
+            for start in range(0, len(samples), size)
         ]
 
     def check_sizes(self, sizes: Mapping[str, int]) -> None:
@@ -118,9 +113,10 @@ def _problems(global_batch: int, slots: int, ranks: int, micro_batch: int | None
             f"(train.global_batch {global_batch} / train.slots {slots})"
         ]
     share = slot_size // ranks
-    if micro_batch is not None and share % micro_batch:
+    if micro_batch is not None and share % micro_batch and micro_batch % share:
         return [
-            f"train.micro_batch {micro_batch} does not divide the {share} samples that a rank takes of a "
-            f"slot (train.global_batch {global_batch} / train.slots {slots} / {ranks} ranks)"
+            f"train.micro_batch {micro_batch} is neither a divisor nor a multiple of the {share} samples "
+            f"that a rank takes of a slot (train.global_batch {global_batch} / train.slots {slots} / {ranks} "
+            "ranks)"
         ]
     return []

@@ -101,17 +101,16 @@ class MicroBatches(Dataset[Any]):
             DataError: a sample and all its replacements cannot be used.
         """
         pipeline = self._pipelines[address.source]
-        ordinals = range(address.first_ordinal, address.first_ordinal + address.size)
-        results = list(self._map(pipeline, ordinals))
+        results = list(self._map(pipeline, address.ordinals))
         return collate(
             [sample for sample, _ in results],
             self._modalities,
             source=pipeline.source.name,
-            ids=range(address.first_id, address.first_id + address.size),
+            ids=address.ids,
             skipped=[each for _, skipped in results for each in skipped],
         )
 
-    def _map(self, pipeline: Pipeline, ordinals: range) -> Iterator[Any]:
+    def _map(self, pipeline: Pipeline, ordinals: Sequence[int]) -> Iterator[Any]:
         if self._threads < 2:
             return map(pipeline.at, ordinals)
         if self._pool is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable
+import sys
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -84,18 +85,14 @@ def start_world(device: str = "auto", threads: int | None = None, timeout_s: flo
     return World(dist.get_rank(), dist.get_world_size(), where, mesh)
 
 
-def leave(code: int, *closers: Callable[[], None]) -> None:
-    """End the process: run ``closers``, destroy the process group, exit without the interpreter's shutdown.
+def leave(code: int) -> NoReturn:
+    """End the process: destroy the process group, exit without the interpreter's shutdown.
 
     Left to the interpreter, gloo's run loop can drop its last tensor while Python is finalising and
     abort the process ("terminate called without an active exception").
     """
-    for close in closers:
-        close()
     if dist.is_initialized():
         dist.destroy_process_group()
-    import sys
-
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
