@@ -16,33 +16,37 @@ RANKS = Path(__file__).parent / "ranks"
 
 @pytest.fixture(scope="module")
 def cuts(tmp_path_factory):
-    """(ranks, micro-batches) -> losses and gradients."""
+    """(ranks, micro-batches, whether the encoders' graphs are kept) -> losses and gradients."""
     folder = tmp_path_factory.mktemp("cuts")
     found = {}
     for ranks in (1, 2):
         launch(RANKS / "cuts.py", folder / f"{ranks}.pt", ranks=ranks)
-        for count, result in torch.load(folder / f"{ranks}.pt", weights_only=True).items():
-            found[ranks, count] = result
+        for (count, keep), result in torch.load(folder / f"{ranks}.pt", weights_only=True).items():
+            found[ranks, count, keep] = result
     return found
 
 
-@pytest.mark.parametrize("ranks, count", [(1, 2), (1, 8), (2, 1), (2, 2), (2, 8)])
-def test_gradient_is_that_of_one_process_with_the_full_batch(cuts, ranks, count):
-    whole = cuts[1, 1]["gradients"]
-    cut = cuts[ranks, count]["gradients"]
+CUTS = [(1, 2), (1, 8), (2, 1), (2, 2), (2, 8)]
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["run twice", "kept"])
+@pytest.mark.parametrize("ranks, count", CUTS)
+def test_gradient_is_that_of_one_process_with_the_full_batch(cuts, ranks, count, keep):
+    whole = cuts[1, 1, False]["gradients"]
+    cut = cuts[ranks, count, keep]["gradients"]
     assert cut.keys() == whole.keys()
     for name, expected in whole.items():
         error = (cut[name] - expected).norm() / expected.norm()
         assert error < 1e-5, name
 
 
-@pytest.mark.parametrize("ranks, count", [(1, 2), (1, 8), (2, 1), (2, 2), (2, 8)])
+@pytest.mark.parametrize("ranks, count", CUTS)
 def test_losses_are_those_of_one_process_with_the_full_batch(cuts, ranks, count):
-    assert cuts[ranks, count]["losses"] == pytest.approx(cuts[1, 1]["losses"], rel=1e-5)
+    assert cuts[ranks, count, False]["losses"] == pytest.approx(cuts[1, 1, False]["losses"], rel=1e-5)
 
 
 def test_every_parameter_has_a_gradient(cuts):
-    assert all(gradient.abs().sum() > 0 for gradient in cuts[1, 1]["gradients"].values())
+    assert all(gradient.abs().sum() > 0 for gradient in cuts[1, 1, False]["gradients"].values())
 
 
 def test_learning_rate_warms_up_linearly_and_falls_to_the_floor():

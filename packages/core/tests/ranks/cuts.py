@@ -12,12 +12,13 @@ from spectranet.train.distributed import leave
 from spectranet.train.objective_pass import ObjectivePass
 
 model, optimizer, world = toy_run.toy_model()
-passes = ObjectivePass(model, world, toy_run.COEFFICIENTS)
 result = {}
-for count in (1, 2, 8):
-    losses = passes(toy_run.micro_batches(world, count)).reduce(world, passes.term_coefficients)
-    result[count] = {"losses": losses, "gradients": toy_run.gradients(model)}
-    optimizer.zero_grad()
+for keep in (False, True):
+    passes = ObjectivePass(model, world, toy_run.COEFFICIENTS, keep)
+    for count in (1, 2, 8):
+        losses = passes(toy_run.micro_batches(world, count)).reduce(world, passes.term_coefficients)
+        result[count, keep] = {"losses": losses, "gradients": toy_run.gradients(model)}
+        optimizer.zero_grad()
 if world.is_main:
     torch.save(result, sys.argv[1])
 leave(0)

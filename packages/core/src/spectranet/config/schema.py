@@ -99,6 +99,9 @@ class TrainConfig:
     device: str = option("auto", "auto, cpu or cuda")
     threads: int | None = option(None, "CPU threads of each rank; null: the cores shared evenly")
     activation_checkpointing: str = option("none", "none or full")
+    keep_encoded: bool = option(
+        False, "keep the encoders' activations of a step's first pass: faster, more memory"
+    )
     compile: bool = option(False, "torch.compile each block")
     optimizer: OptimizerConfig = field(
         default_factory=OptimizerConfig, metadata={"help": "AdamW and its schedule"}

@@ -60,8 +60,8 @@ class SpectraNet(nn.Module):
 
     def embed(self, objective: str, batch: Batch) -> dict[str, Rows]:
         """Embeddings that ``objective`` compares, as (R, E) rows by name."""
-        rows: dict[str, Rows] = self("embed", (objective,), batch)[objective]
-        return rows
+        rows, _ = self("embed", (objective,), batch)
+        return rows[objective]  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -73,16 +73,18 @@ class SpectraNet(nn.Module):
     def _train(
         self,
         batch: Batch,
+        encoded: dict[str, Encoded] | None,
         denominators: Mapping[str, float],
         coefficients: Mapping[str, float],
         cached: Mapping[str, Mapping[str, Tensor]],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One micro-batch's share of the step's loss, to call backward on, and its sums by term.
 
+        ``encoded`` is what an earlier ``embed`` with gradient gave for it, if that was kept.
         ``cached`` holds, for objectives over the global batch, the gradient of that loss at each
         row of this micro-batch: <row, gradient> has the same gradient as the loss itself.
         """
-        encoded = self.encode(batch)
+        encoded = self.encode(batch) if encoded is None else encoded
         sums: dict[str, Tensor] = {}
         losses, total = self._local_losses(batch, encoded)
         for term, loss in losses.items():
@@ -117,9 +119,11 @@ class SpectraNet(nn.Module):
             losses |= objective.loss(states.get(name), encoded, batch)
         return losses, zero
 
-    def _embed(self, objectives: tuple[str, ...], batch: Batch) -> dict[str, dict[str, Rows]]:
+    def _embed(
+        self, objectives: tuple[str, ...], batch: Batch
+    ) -> tuple[dict[str, dict[str, Rows]], dict[str, Encoded]]:
         encoded = self.encode(batch)
-        return {name: self.objectives[name].embeddings(encoded, batch) for name in objectives}
+        return {name: self.objectives[name].embeddings(encoded, batch) for name in objectives}, encoded
 
     def _global(
         self, rows: Mapping[str, dict[str, Rows]], coefficients: Mapping[str, float]

@@ -10,7 +10,9 @@ divides by that. Losses over the whole global batch (contrast) take two passes, 
 2. each micro-batch runs with gradient and adds <embedding, cached gradient> to its other losses
    before its one backward.
 
-Masks are drawn with the data, so both passes see the same views.
+Masks are drawn with the data, so both passes see the same views. A small model may keep what the
+encoders computed in pass 1, with its graph, instead of running them again: the memory of all
+micro-batches' encoder activations buys the time of one encoder forward.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from spectranet.contracts import Batch, Rows
+from spectranet.contracts import Batch, Encoded, Rows
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
 from spectranet.train.move import to_device
@@ -57,9 +59,17 @@ class ObjectivePass:
 
     Args:
         coefficients: objective -> what its losses are multiplied by.
+        keep_encoded: keep the encoders' graphs of pass 1 for pass 2.
     """
 
-    def __init__(self, model: SpectraNet, world: World, coefficients: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        model: SpectraNet,
+        world: World,
+        coefficients: Mapping[str, float],
+        keep_encoded: bool = False,
+    ) -> None:
+        self.keep_encoded = keep_encoded
         self.model = model
         self.world = world
         self.term_coefficients = {
@@ -76,14 +86,17 @@ class ObjectivePass:
 
     def __call__(self, batches: Sequence[Batch]) -> StepLosses:
         losses = StepLosses(denominators=self.denominators(batches))
-        cache = self.contrast(batches, losses) if self.model.global_objectives else {}
+        kept: list[dict[str, Encoded] | None] = [None] * len(batches)
+        cache = self.contrast(batches, losses, kept) if self.model.global_objectives else {}
         for index, batch in enumerate(batches):
             cached = {
                 objective: {name: gradients[index] for name, gradients in by_name.items()}
                 for objective, by_name in cache.items()
             }
             batch = to_device(batch, self.world.device)
-            total, sums = self.model("train", batch, losses.denominators, self.term_coefficients, cached)
+            arguments = (losses.denominators, self.term_coefficients, cached)
+            total, sums = self.model("train", batch, kept[index], *arguments)
+            kept[index] = None
             # FSDP averages gradients over ranks; ours are already divided by the global weight.
             (total * self.world.size).backward()
             for term, value in sums.items():
@@ -103,11 +116,18 @@ class ObjectivePass:
         summed = self.world.sum(torch.tensor([weights[t] for t in self.counted], dtype=torch.float64))
         return dict(zip(self.counted, summed.tolist(), strict=True))
 
-    def contrast(self, batches: Sequence[Batch], losses: StepLosses) -> Cache:
+    def contrast(
+        self, batches: Sequence[Batch], losses: StepLosses, kept: list[dict[str, Encoded] | None]
+    ) -> Cache:
         """Pass 1: the losses over the global batch, and their gradient at every embedding."""
         names = tuple(sorted(self.model.global_objectives))
-        with torch.no_grad():
-            passes = [self.model("embed", names, to_device(batch, self.world.device)) for batch in batches]
+        passes: list[dict[str, dict[str, Rows]]] = []
+        for index, batch in enumerate(batches):
+            with torch.set_grad_enabled(self.keep_encoded):
+                rows, encoded = self.model("embed", names, to_device(batch, self.world.device))
+            passes.append({o: {n: _detached(r) for n, r in by_name.items()} for o, by_name in rows.items()})
+            if self.keep_encoded:
+                kept[index] = encoded
         leaves: dict[str, dict[str, Rows]] = {}
         own: dict[str, dict[str, slice]] = {}
         for objective in names:
@@ -134,6 +154,10 @@ class ObjectivePass:
             }
             for objective, by_name in leaves.items()
         }
+
+
+def _detached(rows: Rows) -> Rows:
+    return Rows(rows.vectors_RE.detach(), rows.ids_RI)
 
 
 def _gradient(rows: Rows) -> Tensor:

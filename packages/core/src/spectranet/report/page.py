@@ -1,0 +1,176 @@
+"""What stands on the page, and in which order?"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+
+from spectranet.report.curves import Curve, draw
+from spectranet.report.gallery import gallery_section
+from spectranet.report.numbers import count, duration, percent, short
+from spectranet.report.records import RunRecords
+from spectranet.report.retrieval import evaluation_section
+
+__all__ = ["page"]
+
+# key: (title, unit, whether the axis starts at zero)
+OVERALL = {
+    "loss": ("loss, all terms with their weights", "", False),
+    "grad_norm": ("norm of the gradient before clipping", "", False),
+    "lr": ("learning rate", "", True),
+    "samples_per_s": ("throughput", "samples/s", True),
+}
+_SHOWN_OTHERWISE = {*OVERALL, "seconds_per_step"}
+
+
+def page(run: RunRecords) -> str:
+    """The whole HTML of a run's report."""
+    style = files("spectranet.report").joinpath("style.css").read_text(encoding="utf-8")
+    body = "".join(
+        (
+            _headline(run),
+            evaluation_section(run),
+            gallery_section(run.gallery),
+            _curve_sections(run),
+            _parameters(run),
+            _further_figures(run),
+            _origin(run),
+        )
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(run.name)}: SpectraNet run</title>\n<style>\n{style}</style></head>\n"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def _headline(run: RunRecords) -> str:
+    steps, planned = run.step, run.setting("train", "steps")
+    tiles = [("steps", count(steps) + (f" of {count(planned)}" if _is_number(planned) else ""))]
+    seconds = run.training_s()
+    if seconds is not None:
+        tiles.append(("training time", duration(seconds)))
+    batch = run.setting("train", "global_batch")
+    if _is_number(batch):
+        tiles.append(("samples seen", count(steps * batch)))
+    parameters = _counts(run)
+    if parameters:
+        tiles.append(("parameters", short(sum(parameters.values()))))
+    loss = run.last("loss")
+    if loss is not None:
+        tiles.append(("last loss", short(loss)))
+    shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
+    modalities = run.setting("modalities")
+    what = ", ".join(sorted(modalities)) if isinstance(modalities, dict) else ""
+    notes = "".join(f'<p class="warning">{escape(note)}</p>' for note in run.notes)
+    about = f"SpectraNet run{' on ' + what if what else ''}{_dates(run)}"
+    return (
+        f'<header><h1>{escape(run.name)}</h1><p class="about">{escape(about)}</p>'
+        f'<dl class="tiles">{shown}</dl>{notes}</header>'
+    )
+
+
+def _curve_sections(run: RunRecords) -> str:
+    """The run as a whole, then a section for each objective with a curve for each of its terms."""
+    overall = [
+        Curve(key, title, run.series(key), unit, from_zero, gaps=run.gaps(key))
+        for key, (title, unit, from_zero) in OVERALL.items()
+        if key in run.names()
+    ]
+    sections = [("Training", overall)]
+    objectives: dict[str, list[Curve]] = {}
+    for key in run.names():
+        if key.startswith("loss/"):
+            objective, _, part = key[5:].partition(".")
+            curve = Curve(key, part or objective, run.series(key), gaps=run.gaps(key))
+            objectives.setdefault(objective, []).append(curve)
+    sections += [
+        (f"Loss of {name}", sorted(each, key=lambda c: c.key)) for name, each in sorted(objectives.items())
+    ]
+    return "".join(
+        f'<section><h2>{escape(title)}</h2><div class="grid">{"".join(map(draw, curves))}</div></section>'
+        for title, curves in sections
+        if curves
+    )
+
+
+def _parameters(run: RunRecords) -> str:
+    parts = _counts(run)
+    total = sum(parts.values())
+    if not total:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td class="n">{count(number)}</td>'
+        f'<td class="n">{percent(number / total)}</td>'
+        f'<td class="wide"><span class="bar"><b style="width:{100 * number / total:.2f}%"></b></span>'
+        "</td></tr>"
+        for name, number in parts.items()
+    )
+    return (
+        '<section id="parameters"><h2>Parameters</h2><div class="scroll"><table><tr><th>part</th>'
+        f'<th class="n">parameters</th><th class="n">share</th><th class="wide"></th></tr>{rows}'
+        f'<tr class="total"><th scope="row">total</th><td class="n">{count(total)}</td><td></td>'
+        '<td class="wide"></td></tr></table></div></section>'
+    )
+
+
+def _further_figures(run: RunRecords) -> str:
+    """What objectives measure beside their losses, folded away."""
+    keys = [k for k in run.names() if not k.startswith(("loss/", "eval/")) and k not in _SHOWN_OTHERWISE]
+    curves = [
+        Curve(k, k.removeprefix("metric/"), run.series(k), gaps=run.gaps(k)) for k in keys if run.series(k)
+    ]
+    if not curves:
+        return ""
+    return (
+        f"<details><summary>Further figures ({len(curves)})</summary>"
+        f'<div class="grid">{"".join(map(draw, curves))}</div></details>'
+    )
+
+
+def _origin(run: RunRecords) -> str:
+    """Plugins, versions and the configuration, folded away."""
+    parts = []
+    plugins = run.facts.get("plugins")
+    if isinstance(plugins, list):
+        names = [f"{p.get('distribution')} {p.get('version')}" for p in plugins if isinstance(p, dict)]
+        parts.append(f"<p>Plugins: {escape(', '.join(names))}</p>")
+    versions = run.facts.get("versions")
+    if isinstance(versions, dict):
+        names = [f"{name} {version}" for name, version in versions.items()]
+        ranks = run.facts.get("ranks")
+        names += [f"{ranks} ranks" if ranks != 1 else "1 rank"] if _is_number(ranks) else []
+        parts.append(f"<p>Versions: {escape(', '.join(names))}</p>")
+    config = run.facts.get("config")
+    if config:
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        parts.append(f'<pre tabindex="0">{escape(text)}</pre>')
+    return (
+        f"<details><summary>Configuration and versions</summary>{''.join(parts)}</details>" if parts else ""
+    )
+
+
+def _dates(run: RunRecords) -> str:
+    """`` · started 2026-11-22 05:56 UTC``, and the time of the last record."""
+    moments = (("started", run.facts.get("started")), ("last record", run.records[-1].get("time")))
+    found = []
+    for name, seconds in moments:
+        if _is_number(seconds):
+            try:
+                found.append(f" · {name} {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC")
+            except (OverflowError, OSError, ValueError):
+                continue  # a clock that was never set
+    return "".join(found)
+
+
+def _counts(run: RunRecords) -> dict[str, int]:
+    parts = run.facts.get("parameters")
+    return {k: v for k, v in parts.items() if _is_number(v)} if isinstance(parts, dict) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

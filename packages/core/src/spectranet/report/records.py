@@ -1,0 +1,137 @@
+"""What did a run write down about itself?"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spectranet.errors import DataError
+
+__all__ = ["Point", "RunRecords", "read_run"]
+
+Point = tuple[int, float]
+"""(step, value)."""
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """A run directory, read.
+
+    Attributes:
+        name: of the directory.
+        facts: ``run.json``; empty where it is missing.
+        records: ``metrics.jsonl`` in order, each with an integer ``step``.
+        gallery: ``gallery.json``; empty where it is missing.
+        notes: what could not be read, a sentence each.
+    """
+
+    name: str
+    facts: dict[str, Any]
+    records: list[dict[str, Any]]
+    gallery: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def names(self) -> list[str]:
+        """Every figure that was logged, in the order of first appearance."""
+        names = dict.fromkeys(key for record in self.records for key in record)
+        return [key for key in names if key not in ("step", "time")]
+
+    def series(self, key: str) -> list[Point]:
+        """The finite values of a figure."""
+        return [(r["step"], float(r[key])) for r in self.records if key in r and _is_finite(r[key])]
+
+    def gaps(self, key: str) -> int:
+        """How many values of a figure were infinite or no number."""
+        return sum(key in r and not _is_finite(r[key]) for r in self.records)
+
+    def last(self, key: str) -> float | None:
+        points = self.series(key)
+        return points[-1][1] if points else None
+
+    def evaluations(self) -> list[tuple[int, dict[str, float]]]:
+        """(step, figures without the prefix ``eval/``) of each evaluation."""
+        found = []
+        for record in self.records:
+            figures = {k[5:]: float(v) for k, v in record.items() if k.startswith("eval/") and _is_finite(v)}
+            if figures:
+                found.append((record["step"], figures))
+        return found
+
+    @property
+    def step(self) -> int:
+        return max(record["step"] for record in self.records)
+
+    def training_s(self) -> float | None:
+        """Seconds spent in training steps, without evaluations and pauses; None if never logged."""
+        total, before, known = 0.0, 0, False
+        for step, seconds_per_step in self.series("seconds_per_step"):
+            total += seconds_per_step * max(0, step - before)
+            before, known = step, True
+        return total if known else None
+
+    def setting(self, *path: str) -> Any:
+        """A value of the configuration, or None."""
+        value: Any = self.facts.get("config")
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+
+def read_run(run_dir: Path) -> RunRecords:
+    """Read what the report needs.
+
+    Raises:
+        DataError: there is no run in ``run_dir``, or it has logged nothing yet.
+    """
+    metrics = run_dir / "metrics.jsonl"
+    if not metrics.is_file():
+        raise DataError(
+            f"report: '{run_dir}' is not a run: it has no metrics.jsonl.\n"
+            f"  train one:  spectranet train run_dir={run_dir} …"
+        )
+    records = _records(metrics)
+    if not records:
+        raise DataError(
+            f"report: the run '{run_dir}' has logged nothing yet: {metrics} has no record.\n"
+            f"  once it has a step behind it:  spectranet report {run_dir}"
+        )
+    notes: list[str] = []
+    facts = _object(run_dir / "run.json", notes)
+    gallery = _object(run_dir / "gallery.json", notes, needed=False)
+    return RunRecords(run_dir.resolve().name, facts, records, gallery, notes)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The readable lines; a killed run leaves half a line at the end."""
+    records = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and type(record.get("step")) is int:
+            records.append(record)
+    return records
+
+
+def _object(path: Path, notes: list[str], needed: bool = True) -> dict[str, Any]:
+    if not path.is_file():
+        if needed:
+            notes.append(f"{path.name} is missing, so parameters and settings are not shown.")
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        notes.append(f"{path.name} cannot be read: {error}")
+        return {}
+    if isinstance(value, dict):
+        return value
+    notes.append(f"{path.name} holds no JSON object.")
+    return {}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
