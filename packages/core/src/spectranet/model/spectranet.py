@@ -90,7 +90,7 @@ class SpectraNet(nn.Module):
         for term, loss in losses.items():
             if denominators[term] > 0:
                 total = total + loss.sum * (coefficients[term] / denominators[term])
-                sums[term] = loss.sum.detach()
+                sums[term] = loss.sum.detach().clone()
         for name, gradients in cached.items():
             rows = self.objectives[name].embeddings(encoded, batch)
             for key in sorted(rows):
@@ -136,7 +136,7 @@ class SpectraNet(nn.Module):
             for term, loss in self.objectives[name].global_loss(rows[name]).items():
                 if loss.weight > 0:
                     total = total + loss.sum * (coefficients[term] / loss.weight)
-                    parts[term] = (loss.sum.detach(), loss.weight, loss.metrics)
+                    parts[term] = (loss.sum.detach().clone(), loss.weight, loss.metrics)
         return total, parts
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:

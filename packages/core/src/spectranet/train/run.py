@@ -18,6 +18,7 @@ from spectranet.data.loader import TrainStream
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, build_model, count_parameters, initialise_model, select_parts
 from spectranet.model.spectranet import SpectraNet
+from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
 from spectranet.train.checkpoint import (
     Checkpoint,
@@ -102,6 +103,8 @@ def train(run: Run) -> int:
             run.journal.say(f"stopped by a signal after step {done}; the same command goes on from here.")
             return RESUME_ME
     evaluate(run, steps)
+    if run.world.is_main:
+        publish(run)
     return 0
 
 
@@ -201,6 +204,13 @@ def evaluate(run: Run, done: int) -> None:
     figures = run_tasks(run.model, run.config, run.parts, run.resolved.host)
     if figures:
         run.journal.record(done, {f"eval/{name}": value for name, value in figures.items()})
+
+
+def publish(run: Run) -> None:
+    """The pages that a person looks at."""
+    readers = list(run.resolved.host.readers.values())
+    warning = write_gallery(run.directory, run.config, run.parts.modalities, readers)
+    run.journal.say(warning or f"report: {run.directory / 'report.html'}")
 
 
 def save(run: Run, done: int) -> None:
