@@ -9,7 +9,7 @@ from spectranet_audio.pretrained import resolve
 __all__ = ["flops"]
 
 
-def flops(config: AudioConfig, tokens: int, visible: int) -> int:
+def flops(config: AudioConfig, tokens: int, visible: int, trunk: None = None) -> int:
     """For one clip of ``tokens`` frames. Hidden frames are computed too, so ``visible`` is unused."""
     config = resolve(config)
     width, channels = config.width, conv_channels(config)

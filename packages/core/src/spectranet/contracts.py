@@ -263,7 +263,8 @@ class Modality:
             of a token is a mean over its components and the weight is the number of valid hidden
             tokens; and ``init_weights()``.
         shard_units: ``() -> tuple of module classes`` that FSDP and checkpointing wrap.
-        flops: ``(config, tokens, visible) -> int``: forward FLOPs of the encoder for one sample.
+        flops: ``(config, tokens, visible, trunk config | None) -> int``: forward FLOPs of the encoder,
+            its trunk included, for one sample.
         trunk: the network it shares with other modalities, if any.
         temporal: whether it has a time axis (``segment_N`` is not -1).
         vocab_size: for modalities made of discrete ids: ``(config) -> int``. Their
@@ -282,7 +283,7 @@ class Modality:
     build_encoder: Callable[..., nn.Module]
     build_target_head: Callable[..., nn.Module]
     shard_units: Callable[[], tuple[type, ...]]
-    flops: Callable[[Any, int, int], int]
+    flops: Callable[[Any, int, int, Any], int]
     example: Callable[[np.random.Generator], bytes]
     fingerprint: Callable[[Any], int]
     mask_ratio: float = 0.15

@@ -67,7 +67,7 @@ def shard_units() -> tuple[type[nn.Module], ...]:
     return (BertLayer,)
 
 
-def forward_flops(config: TextConfig, tokens: int, visible: int) -> int:
+def forward_flops(config: TextConfig, tokens: int, visible: int, trunk: None = None) -> int:
     """Matrix products of one text of ``tokens`` tokens; hidden tokens cost as much as visible ones."""
     projections = 4 * config.width**2 + 2 * config.width * config.mlp_hidden
     attention = 2 * tokens * config.width

@@ -18,8 +18,9 @@ def init_linear(module: nn.Module, std: float = 0.02) -> None:
             nn.init.normal_(child.weight, std=std)
         elif isinstance(child, nn.LayerNorm | nn.RMSNorm) and child.weight is not None:
             nn.init.ones_(child.weight)
-        if isinstance(getattr(child, "bias", None), nn.Parameter):
-            nn.init.zeros_(child.bias)
+        bias = getattr(child, "bias", None)
+        if isinstance(bias, nn.Parameter):
+            nn.init.zeros_(bias)
 
 
 def init_transformers(model: nn.Module) -> None:
