@@ -21,7 +21,9 @@ def cuts(tmp_path_factory):
     found = {}
     for ranks in (1, 2):
         launch(RANKS / "cuts.py", folder / f"{ranks}.pt", ranks=ranks)
-        for (count, keep), result in torch.load(folder / f"{ranks}.pt", weights_only=True).items():
+        results = torch.load(folder / f"{ranks}.pt", weights_only=True)
+        found[ranks, "refusal"] = results.pop("refusal")
+        for (count, keep), result in results.items():
             found[ranks, count, keep] = result
     return found
 
@@ -47,6 +49,11 @@ def test_losses_are_those_of_one_process_with_the_full_batch(cuts, ranks, count)
 
 def test_every_parameter_has_a_gradient(cuts):
     assert all(gradient.abs().sum() > 0 for gradient in cuts[1, 1, False]["gradients"].values())
+
+
+def test_ranks_that_differ_are_refused_by_name(cuts):
+    assert cuts[1, "refusal"] == ""
+    assert cuts[2, "refusal"].startswith("numbers differ between ranks: rank 1 against rank 0.")
 
 
 def test_learning_rate_warms_up_linearly_and_falls_to_the_floor():

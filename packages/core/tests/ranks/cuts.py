@@ -8,6 +8,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 import toy_run
 
+from spectranet.errors import ConfigError
 from spectranet.train.distributed import leave
 from spectranet.train.objective_pass import ObjectivePass
 
@@ -19,6 +20,12 @@ for keep in (False, True):
         losses = passes(toy_run.micro_batches(world, count)).reduce(world, passes.term_coefficients)
         result[count, keep] = {"losses": losses, "gradients": toy_run.gradients(model)}
         optimizer.zero_grad()
+world.require_same("colours", "blue")
+try:
+    world.require_same("numbers", str(world.rank))
+    result["refusal"] = ""
+except ConfigError as error:
+    result["refusal"] = str(error)
 if world.is_main:
     torch.save(result, sys.argv[1])
 leave(0)

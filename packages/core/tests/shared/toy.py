@@ -217,7 +217,9 @@ def toy_modality(name: str) -> Modality:
         build_encoder=lambda config, trunk=None: ToyEncoder(config.width),
         build_target_head=lambda config, width: ToyHead(width),
         shard_units=lambda: (ToyLayer,),
-        flops=lambda config, tokens, visible, trunk: 2 * visible * config.width * (FEATURES + 2 * config.width),
+        flops=lambda config, tokens, visible, trunk: (
+            2 * visible * config.width * (FEATURES + 2 * config.width)
+        ),
         example=lambda rng: rng.standard_normal((TOKENS, FEATURES), dtype=np.float32).tobytes(),
         fingerprint=lambda raw: int(abs(float(raw.sum())) * 1e6),
         mask_ratio=0.34,

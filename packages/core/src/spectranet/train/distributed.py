@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -36,6 +37,20 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def require_same(self, what: str, value: str) -> None:
+        """Refuse to go on where ranks differ in ``what``; a collective call.
+
+        Raises:
+            ConfigError: on every rank; names the ranks that differ from rank 0.
+        """
+        digest = torch.tensor([list(hashlib.sha256(value.encode()).digest())], device=self.device)
+        digests, _ = self.gather_rows(digest)
+        if odd := [rank for rank in range(self.size) if not digests[rank].equal(digests[0])]:
+            raise ConfigError(
+                f"{what} differ between ranks: {', '.join(f'rank {rank}' for rank in odd)} against rank 0.\n"
+                "  compare on each machine:  spectranet plugins;  spectranet config show …"
+            )
 
     def gather_rows(self, rows: Tensor) -> tuple[Tensor, slice]:
         """Rows of all ranks, (R, …) -> (sum of R, …), and which of them are our own.

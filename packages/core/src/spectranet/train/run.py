@@ -119,6 +119,9 @@ def set_up(resolved: Resolved) -> Run:
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
     world = start_world(config.train.device, config.train.threads)
+    world.require_same("plugins", resolved.host.digest())
+    world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
+    world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
 
     model = build_model(config, parts)
     parameters = count_parameters(model)
