@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ __all__ = ["plugins"]
 
 _HEAD = ("name", "distribution", "version", "API", "modalities", "objectives", "status")
 _TIMEOUT_S = 120.0
+_NARROWEST = 8
 
 
 @click.command()
@@ -102,11 +106,20 @@ def _listed(names: Any) -> str:
 
 
 def _print_table(rows: list[Any]) -> None:
-    """Aligned columns in plain text, the last one ragged; no library, since this must be quick."""
+    """Aligned columns in plain text; no library, since this must be quick.
+
+    In a terminal that is too narrow the widest columns are folded at their spaces.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if sys.stdout.isatty():
+        available = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
+        while sum(widths) > available and max(widths) > _NARROWEST:
+            widths[widths.index(max(widths))] -= 1
     for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        folded = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*folded, fillvalue=""):
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            click.echo("  ".join(cells).rstrip())
 
 
 def _print_hints(infos: list[PluginInfo], check: bool) -> None:
