@@ -11,6 +11,7 @@ from launch import launch
 
 from spectranet.train.checkpoint import (
     CheckpointError,
+    _forget,
     find_good_checkpoint,
     list_checkpoints,
     verify_checkpoint,
@@ -74,7 +75,7 @@ def test_a_partial_checkpoint_is_refused_by_name(copy, damage):
     elif damage == "delete":
         victim.unlink()
     elif damage == "extra":
-        victim = newest / "extra.bin"
+        victim = newest / "extra.safetensors"
         victim.write_bytes(b"x")
     else:
         victim = newest / "manifest.json"
@@ -91,3 +92,11 @@ def test_an_unfinished_checkpoint_is_not_seen(copy):
 def test_nothing_in_a_checkpoint_is_pickled(copy):
     names = {path.suffix for path in list_checkpoints(copy)[-1].iterdir()}
     assert names == {".safetensors", ".json"}
+
+
+def test_what_is_forgotten_are_old_checkpoints_and_those_beyond_the_step_just_written(copy):
+    (copy / "step-00000001").mkdir()
+    (copy / "step-00000002").symlink_to(copy / "step-00000003")
+    _forget(copy, step=3, keep_last=1)
+    assert [path.name for path in list_checkpoints(copy)] == ["step-00000003"]
+    assert verify_checkpoint(copy / "step-00000003").step == 3

@@ -47,6 +47,14 @@ def test_losses_are_those_of_one_process_with_the_full_batch(cuts, ranks, count)
     assert cuts[ranks, count, False]["losses"] == pytest.approx(cuts[1, 1, False]["losses"], rel=1e-5)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("variant", ["checkpointed", "touched"])
+def test_recomputed_activations_and_touched_heads_change_no_gradient(cuts, ranks, variant):
+    whole = cuts[1, 1, False]["gradients"]
+    for name, gradient in cuts[ranks, 2, variant]["gradients"].items():
+        assert (gradient - whole[name]).norm() / whole[name].norm() < 1e-5, name
+
+
 def test_every_parameter_has_a_gradient(cuts):
     assert all(gradient.abs().sum() > 0 for gradient in cuts[1, 1, False]["gradients"].values())
 

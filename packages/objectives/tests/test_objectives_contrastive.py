@@ -171,12 +171,6 @@ def test_an_encoder_that_gives_nothing_but_zeros_is_finite(av_batch: Batch) -> N
     assert all(torch.isfinite(grad).all() for grad in grads.values())
 
 
-def test_it_asks_the_decoder_nothing(av_batch: Batch) -> None:
-    objective = make()
-    assert objective.queries(av_batch, encode(av_batch)) is None
-    assert objective.weights(av_batch) == {} == objective.loss(None, encode(av_batch), av_batch)
-
-
 @BOTH_LOSSES
 def test_ten_steps_reduce_it(av_batch: Batch, loss: str) -> None:
     objective, encoded = make(loss=loss), encode(av_batch)

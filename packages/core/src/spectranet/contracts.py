@@ -257,7 +257,9 @@ class Modality:
         mask_ratio: share of the tokens that MMM hides unless configured otherwise.
         build_encoder: ``(config, trunk | None) -> nn.Module`` with ``width: int``,
             ``forward(ModalityBatch, trunk=None) -> Encoded`` and ``init_weights() -> None``; built
-            on the meta device, then materialised and initialised. It must not keep the trunk.
+            on the meta device, then materialised and initialised. It must not keep the trunk; it
+            casts its inputs to its parameters' dtype, and ``init_weights`` fills buffers too, since
+            materialising leaves both unset.
         build_target_head: ``(config, width) -> nn.Module``: what MMM predicts, and its loss:
             ``forward(states_BHD, ModalityBatch) -> Loss`` over the hidden tokens, where the loss
             of a token is a mean over its components and the weight is the number of valid hidden
@@ -325,12 +327,12 @@ class Objective:
     - ``loss(states_BQD | None, encoded, batch) -> dict[term, Loss]``: states of its own queries.
     - ``init_weights() -> None``.
 
-    With ``needs_global_batch`` the loss is taken over all samples of the step at once instead of
-    through ``loss``:
+    With ``needs_global_batch`` the loss is taken over all samples of the step at once. The module
+    then has, instead of ``weights``, ``queries`` and ``loss``, which are not called:
 
     - ``embeddings(encoded, batch) -> dict[name, Rows]``.
     - ``global_loss(dict[name, Rows]) -> dict[term, Loss]``: gets the rows of all micro-batches
-      and ranks. Its weights count only what occurs; ``weights`` returns nothing for these terms.
+      and ranks. Its weights count what occurs.
 
     A module may also have ``after_step() -> None``, called once after each optimizer step (to
     clamp a scale, for example). Submodules with ``full_precision = True`` stay in fp32.

@@ -20,6 +20,12 @@ for keep in (False, True):
         losses = passes(toy_run.micro_batches(world, count)).reduce(world, passes.term_coefficients)
         result[count, keep] = {"losses": losses, "gradients": toy_run.gradients(model)}
         optimizer.zero_grad()
+for variant, options in {"checkpointed": {"activation_checkpointing": "full"}, "touched": {}}.items():
+    model, optimizer, world = toy_run.toy_model(**options)
+    model.touch_objectives = variant == "touched"
+    passes = ObjectivePass(model, world, toy_run.COEFFICIENTS)
+    losses = passes(toy_run.micro_batches(world, 2)).reduce(world, passes.term_coefficients)
+    result[2, variant] = {"losses": losses, "gradients": toy_run.gradients(model)}
 world.require_same("colours", "blue")
 try:
     world.require_same("numbers", str(world.rank))

@@ -152,9 +152,6 @@ class Pair(nn.Module):
         init_linear(self, std=0.3)
         nn.init.constant_(self.scale.log, math.log(5.0))
 
-    def weights(self, batch: Batch) -> dict[str, float]:
-        return {}
-
     def embeddings(self, encoded, batch: Batch) -> dict[str, Rows]:
         ids = batch.ids_B[:, None]
         return {
@@ -162,6 +159,8 @@ class Pair(nn.Module):
         }
 
     def global_loss(self, rows: dict[str, Rows]) -> dict[str, Loss]:
+        if rows.keys() != {"left", "right"}:
+            return {}
         left, right = (_sorted(rows[name]) for name in ("left", "right"))
         logits = self.scale() * left @ right.T
         target = torch.arange(len(logits))

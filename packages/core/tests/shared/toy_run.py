@@ -10,7 +10,7 @@ from spectranet.model.build import Parts, build_model, initialise_model
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World, start_world
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.optimizer import build_optimizer, clip_gradients
+from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
 from spectranet.train.parallelize import make_sharder, shard_root
 
 COEFFICIENTS = {"masked": 1.0, "pair": 0.5}
@@ -55,7 +55,12 @@ def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, s
     passes = ObjectivePass(model, world, COEFFICIENTS)
     losses = []
     for step in steps:
-        result = passes(micro_batches(world, 2, seed=step))
+        batches = micro_batches(world, 2, seed=step)
+        if step % 3 == 0:  # a step without one of the towers, also the first after a resume
+            for batch in batches:
+                del batch.modalities["right"]
+        result = passes(batches)
+        fill_gradients(model)
         clip_gradients(model, 1.0)
         optimizer.step()
         model.after_step()

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows, init_linear
+from spectranet import Batch, BuildContext, Encoded, Loss, Rows, init_linear
 from spectranet_objectives.config import ContrastiveConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import Keep, reduce_both_ways, sigmoid_pair_loss
@@ -98,17 +98,6 @@ class Contrastive(nn.Module):
 
     def after_step(self) -> None:
         self.scale.clamp()
-
-    def weights(self, batch: Batch) -> dict[str, float]:
-        return {}
-
-    def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
-        return None
-
-    def loss(
-        self, states_BQD: Tensor | None, encoded: Mapping[str, Encoded], batch: Batch
-    ) -> dict[str, Loss]:
-        return {}
 
     def embeddings(self, encoded: Mapping[str, Encoded], batch: Batch) -> dict[str, Rows]:
         """A row a sample for every modality, of length one, in fp32; identities (sample, content)."""

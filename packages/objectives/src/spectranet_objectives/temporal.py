@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spectranet import Batch, BuildContext, Encoded, Loss, Queries, Rows, init_linear
+from spectranet import Batch, BuildContext, Encoded, Loss, Rows, init_linear
 from spectranet_objectives.config import TemporalConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import reduce_rows
@@ -49,17 +49,6 @@ class Temporal(nn.Module):
     def init_weights(self) -> None:
         for name, head in self.heads.items():
             init_linear(head, std=self.encoder_widths[name] ** -0.5)
-
-    def weights(self, batch: Batch) -> dict[str, float]:
-        return {}
-
-    def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
-        return None
-
-    def loss(
-        self, states_BQD: Tensor | None, encoded: Mapping[str, Encoded], batch: Batch
-    ) -> dict[str, Loss]:
-        return {}
 
     def embeddings(self, encoded: Mapping[str, Encoded], batch: Batch) -> dict[str, Rows]:
         """A row a segment that has visible tokens, of length one; identities (sample, segment)."""

@@ -83,7 +83,9 @@ def _encoded(
     if pool == "class":
         pooled_BD = summary_BD
     else:
-        counted_BV1 = valid_BV.unsqueeze(-1).to(tokens_BVD.dtype)
-        pooled_BD = (tokens_BVD * counted_BV1).sum(1) / counted_BV1.sum(1).clamp_min(1)
+        # In fp32: bfloat16 cannot count beyond 256.
+        counted_BV1 = valid_BV.unsqueeze(-1).float()
+        mean_BD = (tokens_BVD.float() * counted_BV1).sum(1) / counted_BV1.sum(1).clamp_min(1)
+        pooled_BD = mean_BD.to(tokens_BVD.dtype)
     segment_BV = gather_tokens(batch.segment_BN, batch.visible_BV)
     return Encoded(tokens_BVD, valid_BV, position_BVP, segment_BV, pooled_BD)

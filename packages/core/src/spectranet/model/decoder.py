@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from spectranet.config.schema import DecoderConfig
 from spectranet.contracts import Queries
+from spectranet.errors import PluginError
 
 __all__ = ["CrossModalDecoder", "DecoderBlock", "Memory", "attend"]
 
@@ -55,7 +56,14 @@ class CrossModalDecoder(nn.Module):
         self.norm = make_norm(config)
 
     def forward(self, groups: Sequence[Queries], memory: Memory) -> list[Tensor]:
-        """Decoder states of each group, (B, Q, D) in the order of ``groups``."""
+        """Decoder states of each group, (B, Q, D) in the order of ``groups``.
+
+        Raises:
+            PluginError: two groups have one name.
+        """
+        names = [group.group for group in groups]
+        if len(set(names)) < len(names):
+            raise PluginError(f"two query groups have one name: {', '.join(sorted(names))}")
         x_BQD = torch.cat([group.tokens_BQD for group in groups], dim=1)
         x_BQD = x_BQD.to(memory.tokens_BMD.dtype)
         may_see = self_attention_mask(groups)

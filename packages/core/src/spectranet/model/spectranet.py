@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from spectranet.contracts import Batch, Encoded, Loss, Queries, Rows
+from spectranet.errors import PluginError
 from spectranet.model.decoder import CrossModalDecoder, Memory
 from spectranet.model.functional import sincos_position
+from spectranet.model.move import to_device
 
 __all__ = ["MemoryBuilder", "SpectraNet"]
 
@@ -54,13 +57,14 @@ class SpectraNet(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.trunk_of = dict(trunk_of)
         self.global_objectives = global_objectives
+        self.touch_objectives = False
 
     def forward(self, what: str, *args: Any) -> Any:
         return getattr(self, f"_{what}")(*args)
 
     def embed(self, objective: str, batch: Batch) -> dict[str, Rows]:
         """Embeddings that ``objective`` compares, as (R, E) rows by name."""
-        rows, _ = self("embed", (objective,), batch)
+        rows, _ = self("embed", (objective,), to_device(batch, self.memory.null.device))
         return rows[objective]  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -88,6 +92,8 @@ class SpectraNet(nn.Module):
         sums: dict[str, Tensor] = {}
         losses, total = self._local_losses(batch, encoded)
         for term, loss in losses.items():
+            if term not in denominators:
+                raise PluginError(f"an objective returned a loss '{term}' that is not in its terms")
             if denominators[term] > 0:
                 total = total + loss.sum * (coefficients[term] / denominators[term])
                 sums[term] = loss.sum.detach().clone()
@@ -106,7 +112,11 @@ class SpectraNet(nn.Module):
         local = {n: o for n, o in self.objectives.items() if n not in self.global_objectives}
         asked = {name: objective.queries(batch, encoded) for name, objective in local.items()}
         groups = {name: queries for name, queries in asked.items() if queries is not None}
-        zero = torch.zeros((), device=batch.ids_B.device)
+        zero = sum((one.pooled_BD.float().sum() * 0 for one in encoded.values()), self.memory.null.sum() * 0)
+        if self.touch_objectives:
+            # What is sharded on its own (a scale in fp32) is used on all ranks or on none.
+            whole = (p for p in self.objectives.parameters() if not isinstance(p, DTensor))
+            zero = zero + sum(p.float().sum() * 0 for p in whole)
         if local and not groups:
             nothing = self.memory.null.expand(len(batch), 1, -1)
             valid_B1 = torch.ones(len(batch), 1, dtype=torch.bool, device=nothing.device)
@@ -166,9 +176,9 @@ class MemoryBuilder(nn.Module):
         self.width = width
         self.project = nn.ModuleDict({n: nn.Linear(w, width) for n, w in sorted(encoder_widths.items())})
         self.modality = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(1, width)) for name in sorted(encoder_widths)}
+            {name: nn.Parameter(torch.empty(width)) for name in sorted(encoder_widths)}
         )
-        self.null = nn.Parameter(torch.empty(1, width))
+        self.null = nn.Parameter(torch.empty(width))
 
     def init_weights(self) -> None:
         for project in self.project.values():

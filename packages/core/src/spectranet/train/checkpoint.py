@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 
 from spectranet.errors import SpectraNetError
 from spectranet.train.distributed import World
@@ -61,7 +62,7 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dic
     """Every tensor to keep, by name: ``model.<name>``, ``exp_avg.<name>``, ``exp_avg_sq.<name>``."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     if optimizer is not None:
-        for name, parameter in model.named_parameters():
+        for name, parameter in _trained(model, optimizer):
             for moment in ("exp_avg", "exp_avg_sq"):
                 tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
     return tensors
@@ -90,7 +91,10 @@ def save_checkpoint(
         staging.mkdir(parents=True)
     dist.barrier()
     tensors = tensors_of(model, optimizer)
-    dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(staging), save_distributed=True))
+    try:
+        dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(staging), save_distributed=True))
+    except CheckpointException as error:  # a BaseException, which nobody else would catch
+        raise CheckpointError(f"checkpoint {staging} cannot be written: {_cause(error)}") from None
     dist.barrier()
     if world.is_main:
         manifest = dict(about) | {
@@ -99,19 +103,55 @@ def save_checkpoint(
             "files": {path.name: _describe(path) for path in sorted(staging.iterdir())},
             "tensors": {name: [list(t.shape), str(t.dtype)] for name, t in sorted(tensors.items())},
             "optimizer_steps": {
-                name: int(optimizer.state[p]["step"]) for name, p in model.named_parameters()
+                name: int(optimizer.state[p]["step"]) for name, p in _trained(model, optimizer)
             },
         }
         (staging / MANIFEST).write_text(json.dumps(manifest, indent=1))
         _sync(staging)
-        if final.exists():
-            shutil.rmtree(final)
-        staging.rename(final)
-        _sync_directory(directory)
-        for old in list_checkpoints(directory)[:-keep_last]:
-            shutil.rmtree(old)
+        _put_in_place(staging, final)
+        _forget(directory, step, keep_last)
     dist.barrier()
     return final
+
+
+def _put_in_place(staging: Path, final: Path) -> None:
+    """Rename, keeping what stood there before until the new one has its name."""
+    old = final.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    staging.rename(final)
+    _sync_directory(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _forget(directory: Path, step: int, keep_last: int) -> None:
+    """Delete all but the newest ``keep_last`` up to ``step``, and those beyond it.
+
+    Checkpoints of later steps are what an earlier life of the run left when it fell back.
+    """
+    upto = [path for path in list_checkpoints(directory) if _step_of(path) <= step]
+    beyond = [path for path in list_checkpoints(directory) if _step_of(path) > step]
+    for path in [*upto[:-keep_last], *beyond]:
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """Parameters by name, without those that a plugin has frozen."""
+    return ((name, p) for name, p in model.named_parameters() if p in optimizer.state)
+
+
+def _cause(error: CheckpointException) -> str:
+    """The first rank's reason, on one line."""
+    rank, (reason, _) = next(iter(error.failures.items()))
+    return f"rank {rank}: {type(reason).__name__}: {reason}"
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
@@ -144,7 +184,8 @@ def verify_checkpoint(path: Path) -> Checkpoint:
         int(manifest["step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: {MANIFEST} cannot be read ({error})") from None
-    found = {p.name for p in path.iterdir()} - {MANIFEST}
+    # Other strangers (.DS_Store, .nfs…) are left alone; a tensor file would be read.
+    found = {p.name for p in path.iterdir() if p.name in files or p.suffix == ".safetensors"}
     if odd := found ^ set(files):
         raise CheckpointError(f"checkpoint {path}: missing or unexpected file {sorted(odd)[0]}")
     for name, told in files.items():
@@ -159,23 +200,26 @@ def load_checkpoint(
     """Fill model and optimizer from a verified checkpoint, written by any number of ranks.
 
     Raises:
-        CheckpointError: a tensor is missing or has another shape or dtype; the message lists them.
+        CheckpointError: a tensor is missing or has another shape or dtype; the message names three.
     """
     tensors = tensors_of(model, optimizer)
     stored = checkpoint.manifest["tensors"]
     wanted = {name: [list(t.shape), str(t.dtype)] for name, t in tensors.items()}
     if bad := [f"{n}: here {w}, stored {stored.get(n)}" for n, w in wanted.items() if stored.get(n) != w]:
-        more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
+        more = f"\n  … and {len(bad) - 3} more tensors" if len(bad) > 3 else ""
         raise CheckpointError(
             f"checkpoint {checkpoint.path} does not fit this model:\n  "
-            + "\n  ".join(bad[:10])
+            + "\n  ".join(bad[:3])
             + more
             + "\n  use the configuration it was trained with, or another run_dir."
         )
-    dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))
+    try:
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(checkpoint.path)))
+    except CheckpointException as error:
+        raise CheckpointError(f"checkpoint {checkpoint.path} cannot be read: {_cause(error)}") from None
     model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
     if optimizer is not None:
-        for name, parameter in model.named_parameters():
+        for name, parameter in _trained(model, optimizer):
             optimizer.state[parameter]["step"].fill_(checkpoint.manifest["optimizer_steps"][name])
 
 

@@ -92,7 +92,9 @@ def start_world(device: str = "auto", threads: int | None = None, timeout_s: flo
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local_size))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     timeout = datetime.timedelta(seconds=timeout_s)
-    if "RANK" in os.environ:
+    if dist.is_initialized():
+        pass  # a second model in one process
+    elif "RANK" in os.environ:
         dist.init_process_group(backend, timeout=timeout)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)

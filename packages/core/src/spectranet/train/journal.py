@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,8 +49,10 @@ class Journal:
         """Append ``{"step": …, "time": …, **values}`` to ``metrics.jsonl`` and hand it to the sinks."""
         if not self.active:
             return
-        entry = {"step": step, "time": time.time(), **values}
-        self.file.write(json.dumps(entry) + "\n")
+        # JSON has no NaN: what is not finite is null.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        entry = {"step": step, "time": time.time(), **finite}
+        self.file.write(json.dumps(entry, allow_nan=False) + "\n")
         if self.sink is not None:
             try:
                 self.sink(record=entry, run_dir=str(self.run_dir))
@@ -98,4 +102,6 @@ def _drop_records_from(path: Path, start: int) -> None:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue  # half a line of a killed run
-    path.write_text("".join(line + "\n" for line in kept))
+    rewritten = path.with_suffix(".tmp")
+    rewritten.write_text("".join(line + "\n" for line in kept))
+    os.replace(rewritten, path)

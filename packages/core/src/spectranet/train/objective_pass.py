@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from spectranet.contracts import Batch, Encoded, Rows
+from spectranet.errors import PluginError
+from spectranet.model.move import to_device
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
-from spectranet.train.move import to_device
 
 __all__ = ["ObjectivePass", "StepLosses"]
 
@@ -47,8 +48,8 @@ class StepLosses:
         terms = sorted(t for t, weight in self.denominators.items() if weight > 0)
         if not terms:
             return {"loss": 0.0}
-        stacked = torch.stack([self.sums[t].double() for t in terms])
-        values = (world.sum(stacked) / torch.tensor([self.denominators[t] for t in terms])).tolist()
+        sums = world.sum(torch.stack([self.sums[t].double() for t in terms])).tolist()
+        values = [total / self.denominators[term] for term, total in zip(terms, sums, strict=True)]
         result = {f"loss/{term}": value for term, value in zip(terms, values, strict=True)}
         result["loss"] = sum(coefficients[t] * v for t, v in zip(terms, values, strict=True))
         return result | self.metrics
@@ -112,8 +113,14 @@ class ObjectivePass:
             for name, objective in self.model.objectives.items():
                 if name not in self.model.global_objectives:
                     for term, weight in objective.weights(batch).items():  # type: ignore[operator]
+                        if term not in weights:
+                            raise PluginError(
+                                f"objective '{name}' gives a weight to '{term}', which is not in its terms: "
+                                f"{', '.join(objective.terms)}"  # type: ignore[arg-type]
+                            )
                         weights[term] += float(weight)
-        summed = self.world.sum(torch.tensor([weights[t] for t in self.counted], dtype=torch.float64))
+        stacked = torch.tensor([weights[t] for t in self.counted], dtype=torch.float64)
+        summed = self.world.sum(stacked.to(self.world.device))
         return dict(zip(self.counted, summed.tolist(), strict=True))
 
     def contrast(

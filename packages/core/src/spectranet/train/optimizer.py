@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from spectranet.config.schema import OptimizerConfig
 
-__all__ = ["build_optimizer", "clip_gradients", "learning_rate"]
+__all__ = ["build_optimizer", "clip_gradients", "fill_gradients", "learning_rate"]
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -20,8 +20,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in parameters if is_matrix(p)], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if not is_matrix(p)], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
         groups, lr=config.lr_peak, betas=(config.beta1, config.beta2), eps=config.eps, fused=True
@@ -35,6 +35,11 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     return optimizer
 
 
+def is_matrix(parameter: Tensor) -> bool:
+    """Whether it has two dimensions that count: a class token (1, 1, D) is a vector."""
+    return sum(size > 1 for size in parameter.shape) >= 2
+
+
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     """Learning rate of step ``step`` (0-based): linear warm-up, then a cosine to the floor.
 
@@ -45,6 +50,17 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     progress = (step - config.warmup_steps) / max(1, steps - 1 - config.warmup_steps)
     swing = 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return config.lr_floor + (config.lr_peak - config.lr_floor) * swing
+
+
+def fill_gradients(model: nn.Module) -> None:
+    """A zero gradient for every parameter that the step did not use.
+
+    FSDP leaves ``None`` or zeros there depending on what ran earlier in the process. AdamW moves a
+    parameter with a zero gradient and skips one without, so a resumed run would take another path.
+    """
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def clip_gradients(model: nn.Module, limit: float) -> Tensor:

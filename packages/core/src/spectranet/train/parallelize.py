@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spectranet.config.schema import TrainConfig
 from spectranet.model.decoder import DecoderBlock
+from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
 
 __all__ = ["make_sharder", "shard_root"]
@@ -39,17 +40,19 @@ def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> 
     return prepare
 
 
-def shard_root(model: nn.Module, config: TrainConfig, world: World) -> None:
+def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
     """Shard what no unit has claimed, and make partly used groups safe.
 
     A head that only one rank's batch happened to use must still take part in the reduction, with
-    zeros: otherwise ranks reduce tensors of different sizes.
+    zeros: otherwise ranks reduce tensors of different sizes. Before torch 2.13 FSDP cannot do that
+    itself, so there the model touches every parameter of its objectives.
     """
     # The root's arguments are ids and cached fp32 gradients: nothing there may be cast.
     _shard(model, config, world, cast_forward_inputs=False)
     for module in model.modules():
         if isinstance(module, FSDPModule) and hasattr(module, "set_reduce_scatter_unused_params"):
             module.set_reduce_scatter_unused_params(True, recurse=False)
+    model.touch_objectives = not hasattr(FSDPModule, "set_reduce_scatter_unused_params")
 
 
 def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_inputs: bool = True) -> None:
@@ -66,7 +69,12 @@ def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_in
 
 def _checkpoint_forward(module: nn.Module) -> None:
     """Recompute the module's activations in the backward, without renaming its parameters."""
-    module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False)  # type: ignore[method-assign]
+    forward = module.forward
+
+    def recomputed(*args: Any, **kwargs: Any) -> Any:
+        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    module.forward = recomputed  # type: ignore[method-assign]
 
 
 def _innermost_first(part: nn.Module) -> list[nn.Module]:

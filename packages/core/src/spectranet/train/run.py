@@ -20,6 +20,7 @@ from spectranet.model.build import Parts, build_model, count_parameters, initial
 from spectranet.model.spectranet import SpectraNet
 from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
+from spectranet.train.changes import check_changes
 from spectranet.train.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -30,7 +31,7 @@ from spectranet.train.checkpoint import (
 from spectranet.train.distributed import World, start_world
 from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
-from spectranet.train.optimizer import build_optimizer, clip_gradients, learning_rate
+from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients, learning_rate
 from spectranet.train.parallelize import make_sharder, shard_root
 from spectranet.train.watch import RESUME_ME, FiniteGuard, StopFlag
 
@@ -50,6 +51,7 @@ class Run:
     optimizer: torch.optim.AdamW
     stream: TrainStream
     journal: Journal
+    stop: StopFlag
     start_step: int
     clock: Clock = field(default_factory=lambda: Clock())
 
@@ -75,14 +77,16 @@ def train(run: Run) -> int:
     config, optimizer = run.config, run.optimizer
     steps = config.train.steps
     passes = ObjectivePass(run.model, run.world, _coefficients(config), config.train.keep_encoded)
-    guard, stop = FiniteGuard(run.directory, run.world), StopFlag(run.world)
+    guard = FiniteGuard(run.directory, run.world)
     run.clock.lap()
     last_log = run.start_step
 
     for step, batches in enumerate(run.stream, start=run.start_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
+        seed_step(config.train.seed, step, run.world)
         losses = passes(batches)
+        fill_gradients(run.model)
         grad_norm = clip_gradients(run.model, config.train.optimizer.clip_norm).item()
         if guard.allows(step, grad_norm, batches):
             optimizer.step()
@@ -93,12 +97,13 @@ def train(run: Run) -> int:
         if done % config.train.log_every == 0 or done in (1, steps):
             log_step(run, passes, losses, done, done - last_log, grad_norm)
             last_log = done
-        if config.eval.every and done % config.eval.every == 0 and done < steps:
-            evaluate(run, done)
-            run.clock.lap()
-        stopping = stop.agreed()
+        stopping = run.stop.agreed(run.world)
         if stopping or done % config.train.checkpoint.every == 0 or done == steps:
             save(run, done)
+            run.clock.lap()
+        if config.eval.every and done % config.eval.every == 0 and done < steps and not stopping:
+            evaluate(run, done)
+            run.clock.lap()
         if stopping and done < steps:
             run.journal.say(f"stopped by a signal after step {done}; the same command goes on from here.")
             return RESUME_ME
@@ -114,7 +119,9 @@ def set_up(resolved: Resolved) -> Run:
     The stream comes first: its workers are forked, and must not inherit a process group.
     """
     config = resolved.config
+    stop = StopFlag()
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
+    make_run_directory(config.run_dir)
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
@@ -131,13 +138,16 @@ def set_up(resolved: Resolved) -> Run:
     shard_root(model, config.train, world)
     optimizer = build_optimizer(model, config.train.optimizer)
     if checkpoint is not None:
-        load_checkpoint(checkpoint, model, optimizer)
+        try:
+            load_checkpoint(checkpoint, model, optimizer)
+        except CheckpointError as error:
+            raise CheckpointError("\n  ".join([str(error), *told])) from None
 
     sink = resolved.host.hook.spectranet_log
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
     for line in told:
         journal.say(line)
-    run = Run(resolved, config, world, parts, model, parameters, optimizer, stream, journal, start)
+    run = Run(resolved, config, world, parts, model, parameters, optimizer, stream, journal, stop, start)
     if world.is_main:
         describe_run(run)
     return run
@@ -160,7 +170,33 @@ def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
     told = [f"warning: {complaint}" for complaint in complaints]
     if checkpoint is not None:
         told.append(f"going on from {checkpoint.path}")
+        told += check_changes(checkpoint, config_to_dict(config))
+        if checkpoint.step >= config.train.steps:
+            told.append(f"all {checkpoint.step} steps are done; to train longer:  train.steps=…")
     return checkpoint, told
+
+
+def make_run_directory(run_dir: str) -> None:
+    """Create it now, before anything is paid for.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    try:
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
+        writable = os.access(run_dir, os.W_OK)
+        reason = "it is not writable"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        raise ConfigError(
+            f"run_dir '{run_dir}' cannot be used: {reason}.\n  choose another:  run_dir=runs/mine"
+        )
+
+
+def seed_step(seed: int, step: int, world: World) -> None:
+    """What a module draws at random in a step is the same after a resume."""
+    torch.manual_seed((seed * 1_000_003 + step) * 65_537 + world.rank)
 
 
 def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
@@ -191,12 +227,13 @@ def log_step(
 ) -> None:
     values = losses.reduce(run.world, passes.term_coefficients)
     seconds = run.clock.lap() / max(1, steps_since)
+    replaced = torch.tensor([float(run.stream.replaced)], device=run.world.device)
     values |= {
         "grad_norm": grad_norm,
         "lr": run.optimizer.param_groups[0]["lr"],
         "samples_per_s": run.config.train.global_batch / seconds,
         "seconds_per_step": seconds,
-        "replaced_samples": float(sum(f.skipped for f in run.stream.failures.values())),
+        "replaced_samples": run.world.sum(replaced).item(),
     }
     run.journal.record(done, values)
     run.journal.advance(done, run.config.train.steps, values)
@@ -234,7 +271,10 @@ def save(run: Run, done: int) -> None:
         run.config.train.checkpoint.keep_last,
     )
     if run.world.is_main:
-        run.resolved.host.hook.spectranet_checkpoint_saved(path=str(path), step=done)
+        try:
+            run.resolved.host.hook.spectranet_checkpoint_saved(path=str(path), step=done)
+        except Exception as error:  # the checkpoint is safe, whatever a listener makes of it
+            run.journal.say(f"warning: a plugin failed on a saved checkpoint: {error}")
 
 
 def describe_run(run: Run) -> None:

@@ -45,7 +45,7 @@ class FiniteGuard:
             self.in_a_row = 0
             return True
         self.in_a_row += 1
-        record = {"step": step, "rank": self.world.rank, "keys": {b.source: list(b.keys) for b in batches}}
+        record = {"step": step, "rank": self.world.rank, "keys": [[b.source, *b.keys] for b in batches]}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self.in_a_row >= self.limit:
@@ -57,10 +57,9 @@ class FiniteGuard:
 
 
 class StopFlag:
-    """SIGTERM and SIGUSR1 raise a flag; ranks agree on it at the end of a step."""
+    """SIGTERM and SIGUSR1 raise a flag, from construction on; ranks agree on it at the end of a step."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self) -> None:
         self.raised = False
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._raise)
@@ -68,7 +67,7 @@ class StopFlag:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.raised = True
 
-    def agreed(self) -> bool:
+    def agreed(self, world: World) -> bool:
         """Whether any rank was asked to stop; a collective call."""
-        flag = torch.tensor([float(self.raised)], device=self.world.device)
-        return bool(self.world.sum(flag).item() > 0)
+        flag = torch.tensor([float(self.raised)], device=world.device)
+        return bool(world.sum(flag).item() > 0)
