@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -51,6 +52,14 @@ def python_block(section: str) -> str:
     return str(found[0])
 
 
+def run_example(hook: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that a hook's documented example makes."""
+    example = ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", example)  # dataclasses and pickle look their module up
+    exec(compile(python_block(sections()[hook]), f"docs/hooks.md ({hook})", "exec"), vars(example))
+    return example
+
+
 def implementations(module: ModuleType) -> set[str]:
     """Hooks implemented by a module's functions, or by the methods of its classes."""
     holders = [module, *(value for value in vars(module).values() if inspect.isclass(value))]
@@ -91,9 +100,7 @@ def test_documents_no_hook_that_does_not_exist() -> None:
 
 @every_hook
 def test_its_documented_example_runs(hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = ModuleType("example")
-    monkeypatch.setitem(sys.modules, "example", example)  # dataclasses look their module up
-    exec(compile(python_block(sections()[hook]), f"docs/hooks.md ({hook})", "exec"), vars(example))
+    example = run_example(hook, monkeypatch)
     assert implementations(example) == {hook}
     host = pluggy.PluginManager("spectranet")
     host.add_hookspecs(hookspecs)
@@ -116,3 +123,34 @@ def test_its_documented_example_runs(hook: str, tmp_path: Path, monkeypatch: pyt
         assert provided and all(isinstance(each, PROVIDES[hook]) for each in provided)
     else:
         assert answer is None and list(tmp_path.iterdir()), "its effect can be seen on disk"
+
+
+def test_the_documented_reader_opens_reads_pickles_and_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (reader,) = run_example("spectranet_readers", monkeypatch).spectranet_readers()
+    path = tmp_path / "cats.lines"
+    path.write_text("a cat\nno picture\n")
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.jpg").write_bytes(b"pixels")
+
+    assert reader.matches(str(path))
+    samples = pickle.loads(pickle.dumps(reader.open(str(path), spectranet.OpenOptions())))
+
+    assert isinstance(samples, spectranet.SampleSet) and len(samples) == 2
+    assert samples.read(0, ["txt", "jpg"]) == spectranet.RawSample(
+        "cats.lines:1", {"txt": b"a cat", "jpg": b"pixels"}
+    )
+    with pytest.raises(spectranet.DataError, match=r"cats/2\.jpg' cannot be read: No such file"):
+        samples.read(1, ["jpg"])
+    with pytest.raises(spectranet.DataError, match=r"gone\.lines' cannot be read"):
+        reader.open(str(tmp_path / "gone.lines"), spectranet.OpenOptions())
+    with pytest.raises(spectranet.DataError, match="no columns for 'where'"):
+        reader.open(str(path), spectranet.OpenOptions(where={"split": "test"}))
+
+
+def test_the_objectives_paragraph_says_how_one_is_loaded_and_switched_on() -> None:
+    section = sections()["spectranet_objectives"]
+
+    for words in ("--plugins", "objective_plugins", "'objectives.order={}'", "objectives.order=null"):
+        assert words in section

@@ -16,8 +16,9 @@ from throwaway import DECLARATIONS, Shelf, shelf_in
 import spectranet
 from spectranet.cli import main
 from spectranet.cli.plugins import probe
-from spectranet.cli.root import CORE_COMMANDS
+from spectranet.cli.root import CORE_COMMANDS, root
 from spectranet.config import load_config
+from spectranet.errors import DataError
 
 COMMANDS = """
 @hookimpl
@@ -186,6 +187,101 @@ def test_an_unknown_command_has_a_hint(shelf: Shelf, capsys: pytest.CaptureFixtu
 
     assert ended.code == 2
     assert ended.err == "error: no command 'trian'. Did you mean 'train'?\n  help:  spectranet --help\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "--steps", "3"), "no option '--steps'; options are written KEY=VALUE: train.steps=3"),
+        (("train", "--steps=3"), "no option '--steps'; options are written KEY=VALUE: train.steps=3"),
+        (
+            ("train", "--train.steps", "3"),
+            "no option '--train.steps'; options are written KEY=VALUE: train.steps=3",
+        ),
+        (
+            ("config", "show", "--global-batch", "--plugins", "x"),
+            "no option '--global-batch'; options are written KEY=VALUE: train.global_batch=…",
+        ),
+        (
+            ("train", "--every", "5"),
+            "no option '--every'; options are written KEY=VALUE: train.checkpoint.every=5 or eval.every=5",
+        ),
+        (("train", "--warmup_stps", "5"), "KEY=VALUE: train.optimizer.warmup_steps=5"),
+        (("train", "--confg", "tiny"), "--confg"),
+        (("plugins", "--steps", "3"), "No such option"),
+    ],
+)
+def test_a_key_written_as_an_option_is_shown_as_it_is_written(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    ended = Ended(capsys, *arguments)
+
+    assert ended.code == 2
+    assert sentence in ended.err
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_told"),
+    [
+        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
+        ({"RANK": "1", "LOCAL_RANK": "1"}, False),
+        ({"RANK": "1"}, False),
+        ({"RANK": "8", "LOCAL_RANK": "0"}, True),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("train", "--plugins", "visoin"), ("trian",)])
+def test_one_rank_of_a_node_tells_a_mistake_that_all_make(
+    shelf: Shelf,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    is_told: bool,
+    arguments: tuple[str, ...],
+) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    ended = Ended(capsys, *arguments)
+
+    assert ended.code == 2 and bool(ended.err) == is_told
+
+
+def test_what_only_one_rank_may_know_is_told_by_every_rank(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise DataError("a shard of this rank is gone")
+
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(root, "main", fail)
+
+    ended = Ended(capsys, "train")
+
+    assert (ended.code, ended.err) == (2, "error: a shard of this rank is gone\n")
+
+
+def test_a_run_without_held_out_sources_or_tasks_is_told_the_command(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = "@hookimpl\ndef spectranet_tasks():\n    return [task('count')]\n"
+    points = "@hookimpl\ndef spectranet_modalities():\n    return [modality('points')]\n"
+    shelf.put("lidar", DECLARATIONS + tasks + points)
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(
+        "{plugins: [lidar], data: {sources: {a: {path: p, modalities: [points]}}}}"
+    )
+
+    ended = Ended(capsys, "eval", "run")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        "error: 'run' has no held-out source to measure on; name one:",
+        "  spectranet eval run eval.sources.mine.path=… 'eval.sources.mine.modalities=[points]'",
+        "'run' has no task to measure with; enable one of count:",
+        "  spectranet eval run 'tasks.count={}'",
+    ]
 
 
 @pytest.mark.parametrize("command", [("train",), ("config", "show")])

@@ -93,11 +93,14 @@ def test_presets_come_from_plugins_too_and_a_typo_has_a_hint(shelf: Shelf) -> No
 
 
 def test_files_and_overrides_that_cannot_be_read_are_told_together(shelf: Shelf) -> None:
+    write("nine.yaml", "")
     with pytest.raises(ConfigError) as caught:
         load("train.steps", "+a=1", "a..b=1", "a=[1", configs=("./none.yaml", write("l.yaml", "- 1\n")))
 
     assert str(caught.value).splitlines() == [
-        "config file none.yaml: No such file or directory.",
+        "config file 'none.yaml' does not exist. Did you mean 'nine.yaml'?",
+        f"  looked at: {Path.cwd() / 'none.yaml'}",
+        "  presets: base, foundation-256, spectranet-l, tiny",
         "file l.yaml: wants options such as 'train:', not a list.",
         "override 'train.steps' is not of the form key=value.",
         "override '+a=1': write key=value, without '+'; key=null switches off.",

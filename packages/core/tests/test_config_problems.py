@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lidar import lidar_shelf, load, write
-from throwaway import Shelf
+from throwaway import DECLARATIONS, Shelf
 
 from spectranet.config import load_config, merge_config
 from spectranet.errors import ConfigError, PluginError
@@ -35,7 +36,7 @@ def test_all_problems_are_told_at_once(shelf: Shelf) -> None:
         "trian: unknown option. Did you mean 'train'?  (file mine.yaml)",
         "train.steps: 'many' is not a whole number  (file mine.yaml)",
         "train.sedd: unknown option. Did you mean 'seed'?  (file mine.yaml)",
-        "train.global_batch: 100 is not a multiple of train.slots = 8  (command line)",
+        "train.global_batch: 100 is not a multiple of train.slots = 8; 96 would be  (command line)",
         "model.decoder.heads: 3 does not divide model.decoder.width = 512  (command line)",
     ]
 
@@ -128,7 +129,8 @@ def test_a_source_needs_a_modality_whose_plugin_is_not_there(shelf: Shelf) -> No
 
 def test_a_run_needs_sources_with_paths_and_an_objective(shelf: Shelf) -> None:
     lines = problems(training=True)
-    assert [line.partition(":")[0] for line in lines] == ["data.sources", "objectives"]
+    assert [line.partition(":")[0] for line in lines] == ["objectives", "data.sources"]
+    assert "start from a preset, --config tiny" in lines[0], "the first thing to do comes first"
     lines = problems("data.sources.a.modalities=[echo]", "objectives.match={}", training=True)
     assert lines == [
         "data.sources.a.path: is not set; it wants a manifest, tar shards or a folder  (default)"
@@ -178,3 +180,72 @@ def test_objectives_that_are_wanted_but_not_installed(shelf: Shelf) -> None:
     with pytest.raises(PluginError, match="plugin 'objectives' is not installed"):
         load("objective_plugins=[objectives]")
     assert load().config.objective_plugins == [], "nobody asked for them"
+
+
+def test_an_objective_whose_plugin_a_setting_leaves_out_names_the_setting(shelf: Shelf) -> None:
+    shelf.put(
+        "objectives",
+        DECLARATIONS + "@hookimpl\ndef spectranet_objectives():\n    return [objective('mmm')]\n",
+    )
+
+    (line,) = problems("objectives.mmm={}", "objective_plugins=[]")
+
+    assert line == (
+        "objectives.mmm: plugin 'objectives', which brings objective 'mmm', is switched off by "
+        "objective_plugins, which does not name it; drop that setting, or write "
+        "objective_plugins=[objectives]  (command line)"
+    )
+
+
+BASE = """
+objectives: {match: {}}
+tasks: {}
+data: {sources: {a: {path: p, modalities: [echo], where: {split: train}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("objectives={}", "objectives: {} changes nothing; to drop one: objectives.match=null"),
+        ("data.sources={}", "data.sources: {} changes nothing; to drop one: data.sources.a=null"),
+        (
+            "data.sources.a.where={}",
+            "data.sources.a.where: {} changes nothing; to drop one: data.sources.a.where.split=null",
+        ),
+        ("train={}", "train: {} changes nothing; name an option: train.steps=…"),
+        (
+            "train.checkpoint={}",
+            "train.checkpoint: {} changes nothing; name an option: train.checkpoint.every=…",
+        ),
+        ("modalities={}", "modalities: {} changes nothing; name an option: modalities.echo=…"),
+    ],
+)
+def test_an_override_that_empties_nothing_is_refused(shelf: Shelf, override: str, sentence: str) -> None:
+    (line,) = problems(override, configs=(write("base.yaml", BASE),))
+
+    assert line == f"{sentence}  (command line)"
+
+
+def test_empty_sections_that_mean_something_or_nothing_is_lost_by_are_taken(shelf: Shelf) -> None:
+    base, empty = write("base.yaml", BASE), write("empty.yaml", "{objectives: {}, train: {}}")
+
+    resolved = load("tasks={}", "objectives.match={}", "objectives.picky={}", configs=(base, empty))
+
+    assert list(resolved.config.objectives) == ["match", "picky"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "offer"),
+    [
+        (("train.global_batch=100",), "train.global_batch=96"),
+        (("train.global_batch=3",), "train.global_batch=8"),
+        (("train.micro_batch=5",), "train.micro_batch=4"),
+        (("train.micro_batch=60",), "train.micro_batch=64"),
+    ],
+)
+def test_sizes_that_are_offered_work(shelf: Shelf, overrides: tuple[str, ...], offer: str) -> None:
+    (line,) = problems(*overrides)
+
+    assert re.search(rf"; {offer.partition('=')[2]} (would be|does)  ", line)
+    load(*overrides, offer)

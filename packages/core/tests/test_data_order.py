@@ -141,6 +141,34 @@ def test_sizes_that_do_not_divide_are_refused_with_the_numbers(sizes, words):
         assert word in str(caught.value)
 
 
+@given(
+    st.integers(1, 300),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.none() | st.integers(1, 24),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_size_offered_instead_works_and_no_nearer_one_does(batch, slots, ranks, micro_batch):
+    def refusal(batch: int, micro_batch: int | None) -> str:
+        try:
+            Schedule(Mixture((1,)), batch, slots, ranks, micro_batch)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    if not (message := refusal(batch, micro_batch)):
+        return
+    name, _, offered = message.rpartition("this works:  train.")[2].partition("=")
+    wrong, offer = {"global_batch": batch, "micro_batch": micro_batch}[name], int(offered)
+    tried = range(max(1, wrong - abs(offer - wrong) + 1), wrong + abs(offer - wrong))
+    if name == "global_batch":
+        assert not refusal(offer, micro_batch)
+        assert all(refusal(size, micro_batch) for size in tried)
+    else:
+        assert not refusal(batch, offer)
+        assert all(refusal(batch, size) for size in tried)
+
+
 def test_a_source_smaller_than_a_slot_is_refused_with_the_numbers():
     schedule = Schedule(Mixture((1, 1)), 64, 4)
     schedule.check_sizes({"enough": 16})

@@ -182,7 +182,7 @@ def test_patterns_name_their_shards(tmp_path):
     assert names("{a,b}-{08..08}.tar") == ["a-08", "b-08"]
     assert names("a-*.tar") == ["a-08", "a-09", "a-10"]
     assert names("") == ["a-08", "a-09", "a-10", "b-08"]
-    with pytest.raises(DataError, match=r"1 of 2 shards are missing; the first is .*b-09"):
+    with pytest.raises(DataError, match=r"1 of 2 shards are missing; the first: .*b-09\.tar' does not exist"):
         names("{a,b}-09.tar")
     with pytest.raises(DataError, match="no tar shard matches"):
         names("c-*.tar")
@@ -246,7 +246,7 @@ def test_rows_that_lack_a_field_or_cannot_be_parsed_are_left_out_and_counted(tmp
     assert samples.dropped == {
         "row without text": 1,
         "row without image and text": 1,
-        "row that cannot be parsed": 3,
+        "row that cannot be parsed (first line 4: it is no JSON object with the columns' names)": 3,
     }
 
 
@@ -274,7 +274,7 @@ def test_a_where_column_that_does_not_exist_is_an_error_with_a_suggestion(tmp_pa
 
 
 def test_a_manifest_that_is_missing_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.jsonl' cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"gone\.jsonl' does not exist"):
         open_path(tmp_path / "gone.jsonl")
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
-__all__ = ["ConfigError", "DataError", "DecodeError", "PluginError", "SpectraNetError", "did_you_mean"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "DecodeError",
+    "PluginError",
+    "SpectraNetError",
+    "did_you_mean",
+    "not_there",
+]
 
 
 class SpectraNetError(ValueError):
@@ -34,3 +43,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """``" Did you mean 'vision'?"`` for a near miss, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def not_there(path: str, note: str = "") -> str:
+    """``'a/b' does not exist.``, a near name in its folder, and the absolute path that was looked at."""
+    absolute = os.path.abspath(os.path.expanduser(path))
+    folder, missing = os.path.split(absolute)
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder, missing = os.path.split(folder)
+    try:
+        hint = did_you_mean(missing, os.listdir(folder))
+    except OSError:
+        hint = ""
+    return f"'{path}' does not exist.{hint}\n  looked at: {absolute}" + (f"  ({note})" if note else "")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from spectranet.cli.options import overrides_argument
+
+if TYPE_CHECKING:
+    from spectranet.config import Config
 
 __all__ = ["eval_"]
 
@@ -33,6 +38,8 @@ def eval_(run_dir: str, overrides: tuple[str, ...]) -> None:
             f"  train one:  spectranet train run_dir={run_dir} …"
         )
     resolved = load_config([str(file)], [f"run_dir={run_dir}", *overrides])
+    if problems := _nothing_to_measure(run_dir, resolved.config, resolved.host.tasks):
+        raise ConfigError("\n".join(problems))
 
     from rich.console import Console
     from rich.table import Table
@@ -46,3 +53,23 @@ def eval_(run_dir: str, overrides: tuple[str, ...]) -> None:
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")
     Console().print(table)
+
+
+def _nothing_to_measure(run_dir: str, config: Config, tasks: Iterable[str]) -> list[str]:
+    """Why there would be no figure, each with the command that gives one."""
+    problems = []
+    if not config.eval.sources:
+        trained = next(iter(config.data.sources.values()), None)
+        modalities = ",".join(trained.modalities if trained else config.modalities)
+        problems.append(
+            f"'{run_dir}' has no held-out source to measure on; name one:\n"
+            f"  spectranet eval {run_dir} eval.sources.mine.path=… "
+            f"'eval.sources.mine.modalities=[{modalities}]'"
+        )
+    if not config.tasks:
+        known = sorted(tasks)
+        problems.append(
+            f"'{run_dir}' has no task to measure with; enable one of {', '.join(known) or 'a plugin'}:\n"
+            f"  spectranet eval {run_dir} 'tasks.{known[0] if known else 'NAME'}={{}}'"
+        )
+    return problems

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 import spectranet
-from spectranet.errors import SpectraNetError, did_you_mean
+from spectranet.errors import ConfigError, PluginError, SpectraNetError, did_you_mean
 
 __all__ = ["main", "root"]
 
@@ -93,11 +93,16 @@ def _outcome(args: Sequence[str] | None) -> int:
     except SpectraNetError as error:
         if os.environ.get("SPECTRANET_DEBUG") == "1":
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        # What is wrong with samples or training concerns one rank, and may be known to no other.
+        same_on_all_ranks = isinstance(error, ConfigError | PluginError)
+        if _speaks_for_its_node() or not same_on_all_ranks:
+            print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "spectranet"
-        print(f"error: {error.format_message()}\n  help:  {where} --help", file=sys.stderr)
+        if _speaks_for_its_node():
+            context = error.ctx if isinstance(error, click.UsageError) else None
+            where = context.command_path if context else "spectranet"
+            print(f"error: {_sentence(error, args)}\n  help:  {where} --help", file=sys.stderr)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
@@ -109,6 +114,37 @@ def _outcome(args: Sequence[str] | None) -> int:
     except Exception:
         traceback.print_exc()
         return 1
+
+
+def _speaks_for_its_node() -> bool:
+    """False on all but one rank of a node: under torchrun each mistake would be told by every rank.
+
+    It is one of every node, not of the whole run, since files may be missing on one node alone.
+    """
+    rank = os.environ.get("RANK", "0")
+    return rank == "0" or os.environ.get("LOCAL_RANK", rank) == "0"
+
+
+def _sentence(error: click.ClickException, args: Sequence[str] | None) -> str:
+    """What click says; for an option that is a key of the configuration, how keys are written."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error.format_message()
+    if all(parameter.name != "overrides" for parameter in error.ctx.command.params):
+        return error.format_message()
+    from spectranet.cli.keys import keys_like
+
+    name, _, given = error.option_name.partition("=")
+    words = list(sys.argv[1:] if args is None else args)
+    for i, word in enumerate(words):
+        if word == name and i + 1 < len(words) and not words[i + 1].startswith("-"):
+            given = given or words[i + 1]
+        elif word.startswith(f"{name}="):
+            given = word.partition("=")[2]
+    keys = keys_like(name)
+    if not keys:
+        return error.format_message()
+    examples = " or ".join(f"{key}={given or '…'}" for key in keys)
+    return f"no option '{name}'; options are written KEY=VALUE: {examples}"
 
 
 def _in_process_group() -> bool:

@@ -10,6 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from spectranet.config.schema import Config, SourceConfig
+from spectranet.config.sizes import fits, fitting_global_batch, fitting_micro_batch
 from spectranet.errors import did_you_mean
 from spectranet.plugin_messages import install_command
 from spectranet.plugins import FIRST_PARTY, PluginHost, discover, first_party_bringing, installed_first_party
@@ -84,14 +85,18 @@ def training_problems(config: Config) -> Iterator[Problem]:
                     f"{section}.sources.{name}.path",
                     "is not set; it wants a manifest, tar shards or a folder",
                 )
+    if not config.objectives:
+        yield (
+            "objectives",
+            "nothing to learn; start from a preset, --config tiny, or enable an objective, "
+            "for example 'objectives.mmm={}'",
+        )
     if not config.data.sources:
         yield (
             "data.sources",
             "nothing to train on; name a source: data.sources.pictures.path=pictures.jsonl "
             "'data.sources.pictures.modalities=[image,text]'",
         )
-    if not config.objectives:
-        yield "objectives", "nothing to learn; enable an objective, for example 'objectives.mmm={}'"
 
 
 def missing_name(kind: str, name: str, host: PluginHost) -> str:
@@ -99,6 +104,12 @@ def missing_name(kind: str, name: str, host: PluginHost) -> str:
     plugin = first_party_bringing(kind, name)
     if plugin is not None and plugin not in host.names:
         if plugin in installed_first_party(discover()):
+            if plugin in Config().objective_plugins:
+                # It is loaded whatever --plugins says, unless this setting says otherwise.
+                return (
+                    f"plugin '{plugin}', which brings {kind} '{name}', is switched off by objective_plugins, "
+                    f"which does not name it; drop that setting, or write objective_plugins=[{plugin}]"
+                )
             return f"plugin '{plugin}', which brings {kind} '{name}', is not loaded; add it to --plugins"
         command = install_command(FIRST_PARTY[plugin].distribution)
         return f"plugin '{plugin}', which brings {kind} '{name}', is not installed; install it:  {command}"
@@ -139,14 +150,19 @@ def _batch_problems(config: Config) -> Iterator[Problem]:
     if train.slots < 1 or train.global_batch < 1:
         return
     if train.global_batch % train.slots:
-        yield "train.global_batch", f"{train.global_batch} is not a multiple of train.slots = {train.slots}"
+        works = fitting_global_batch(train.global_batch, train.slots)
+        yield (
+            "train.global_batch",
+            f"{train.global_batch} is not a multiple of train.slots = {train.slots}; {works} would be",
+        )
         return
     slot = train.global_batch // train.slots
     micro = train.micro_batch
-    if micro is not None and micro >= 1 and slot % micro and micro % slot:
+    if micro is not None and micro >= 1 and not fits(micro, slot):
         yield (
             "train.micro_batch",
-            f"{micro} neither divides nor is a multiple of a slot: train.global_batch / train.slots = {slot}",
+            f"{micro} neither divides nor is a multiple of a slot: "
+            f"train.global_batch / train.slots = {slot}; {fitting_micro_batch(micro, slot)} does",
         )
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spectranet.builtin import core_presets
 from spectranet.config.plain_yaml import read_yaml
 from spectranet.contracts import Preset
-from spectranet.errors import ConfigError
+from spectranet.errors import ConfigError, not_there
 
 __all__ = ["COMMAND_LINE", "Layer", "read_layers"]
 
@@ -91,6 +92,9 @@ def is_path(config: str) -> bool:
 def _read_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        presets = ", ".join(preset.name for preset in core_presets())
+        raise ConfigError(f"config file {not_there(str(path))}\n  presets: {presets}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"config file {path}: {reason}.") from error

@@ -200,11 +200,15 @@ class _Merger:
         plain: dict[str, Any] = {}
         for name, value in layer.tree.items():
             if name in _SECTIONS:
+                there = list(self._plugin_nodes[name])
+                drops = name not in _ALWAYS_ON
+                self.overlay.warn_if_idle((name,), value, there, layer.origin, drops=drops)
                 for key, options in (self.overlay.section((name,), value, layer.origin) or {}).items():
                     self._lay_plugin_section(name, key, options, layer.origin)
             elif name in ("data", "eval") and isinstance(value, Mapping) and "sources" in value:
                 self._lay_sources(name, value["sources"], layer.origin)
-                plain[name] = {key: options for key, options in value.items() if key != "sources"}
+                if others := {key: options for key, options in value.items() if key != "sources"}:
+                    plain[name] = others
             else:
                 plain[name] = value
         self.overlay.lay(self._core, (), plain, layer.origin)
@@ -268,6 +272,7 @@ class _Merger:
 
     def _lay_sources(self, section: str, value: Any, origin: str) -> None:
         nodes = self._core[section].sources
+        self.overlay.warn_if_idle((section, "sources"), value, list(nodes), origin, drops=True)
         for name, options in (self.overlay.section((section, "sources"), value, origin) or {}).items():
             path: Path = (section, "sources", name)
             if options is None:

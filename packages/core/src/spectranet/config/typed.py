@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Union
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from spectranet.config.layers import COMMAND_LINE
 from spectranet.config.plain_yaml import write_value
 from spectranet.errors import did_you_mean
 
@@ -74,13 +75,29 @@ class Overlay:
         self.problem(path, f"is a section with options of its own, not {_shown(value)}", origin)
         return None
 
+    def warn_if_idle(self, path: Path, value: Any, there: Sequence[Any], origin: str, *, drops: bool) -> None:
+        """An empty section on the command line leaves what is ``there`` as it is: no one can mean that.
+
+        In files it may stand, since a printed configuration has empty sections.
+
+        Args:
+            drops: whether null takes one of the section's entries away; else it has fixed options.
+        """
+        if value != {} or not there or origin != COMMAND_LINE:
+            return
+        example = as_text((*path, str(there[0])))
+        way_out = f"to drop one: {example}=null" if drops else f"name an option: {example}=…"
+        self.problem(path, f"{{}} changes nothing; {way_out}", origin)
+
     def _lay_option(self, node: DictConfig, path: Path, value: Any, hint: Any, origin: str) -> None:
         name = path[-1]
         dataclass_type = next((part for part in _parts(hint) if is_dataclass(part)), None)
         if dataclass_type is not None and value is not None:
             options = self.section(path, value, origin)
             if options is not None:
-                if node[name] is None:
+                if node[name] is not None:
+                    self.warn_if_idle(path, value, list(node[name]), origin, drops=False)
+                else:
                     node[name] = OmegaConf.structured(dataclass_type)
                 self.lay(node[name], path, options, origin)
         elif typing.get_origin(hint) is dict:
@@ -92,6 +109,7 @@ class Overlay:
         """Lay over a dictionary with free keys; null takes a key away."""
         entries = self.section(path, value, origin)
         element = typing.get_args(hint)[1]
+        self.warn_if_idle(path, value, list(node[path[-1]]), origin, drops=True)
         for name, entry in (entries or {}).items():
             if entry is None and type(None) not in _parts(element):
                 node[path[-1]].pop(name, None)

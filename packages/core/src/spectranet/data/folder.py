@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from spectranet.contracts import RawSample
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
+from spectranet.data.paths import missing_source
 from spectranet.errors import DataError
 
 __all__ = ["FolderSamples", "is_folder"]
@@ -26,13 +27,15 @@ class FolderSamples:
     """Random access to the samples of a folder.
 
     Raises:
-        DataError: the folder cannot be listed.
+        DataError: the folder is missing or cannot be listed.
     """
 
     def __init__(self, path: str, options: OpenOptions) -> None:
         if options.where:
             raise DataError(f"'{path}' is a folder, and 'where' needs the columns of a manifest")
         self._root = os.path.expanduser(path)
+        if not os.path.exists(self._root):
+            raise DataError(missing_source(path))
         self.dropped: Counter[str] = Counter()
         files: dict[str, dict[str, str]] = {}
         for name in _walk(self._root, ""):
@@ -42,6 +45,7 @@ class FolderSamples:
                 self.dropped["second file with the same stem and extension"] += 1
             else:
                 of_sample[extension.lower()] = name
+        self.found = sorted({extension for of_sample in files.values() for extension in of_sample})
         self._samples: list[tuple[str, dict[str, str]]] = []
         for key in sorted(files):
             fields = offered(files[key], options)

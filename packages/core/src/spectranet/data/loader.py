@@ -103,7 +103,17 @@ class TrainStream:
         batch = next(self._batches)
         if isinstance(batch, SpectraNetError):
             raise batch
-        self.failures.setdefault(batch.source, Failures()).add(batch)
+        failures = self.failures.setdefault(batch.source, Failures())
+        if batch.skipped and not failures.skipped and self._rank == 0:
+            first = batch.skipped[0]
+            _log.warning(
+                "source '%s': sample '%s' cannot be used and another takes its place: %s"
+                "  (said once a source; 'replaced_samples' in metrics.jsonl counts them)",
+                first.source,
+                first.key,
+                first.reason,
+            )
+        failures.add(batch)
         return batch
 
 
@@ -125,7 +135,7 @@ class EvalData:
     def __init__(self, config: Config, modalities: Mapping[str, Modality], readers: Sequence[Reader]) -> None:
         if config.eval.batch < 1 or (config.eval.limit is not None and config.eval.limit < 1):
             raise ConfigError("eval.batch and eval.limit must be at least 1")
-        self.sources = open_sources(config.eval.sources, modalities, readers)
+        self.sources = open_sources(config.eval.sources, modalities, readers, "eval")
         self.failures: dict[str, Failures] = {}
         pipelines = build_pipelines(self.sources, config, modalities, train=False, ratios={})
         self._pipelines = {pipeline.source.name: pipeline for pipeline in pipelines}

@@ -27,6 +27,7 @@ import numpy as np
 from spectranet.contracts import RawSample
 from spectranet.data.members import lacking
 from spectranet.data.options import OpenOptions
+from spectranet.data.paths import missing_source
 from spectranet.errors import DataError, did_you_mean
 
 __all__ = ["LITERAL_COLUMNS", "ManifestSamples", "is_manifest"]
@@ -44,7 +45,7 @@ class ManifestSamples:
     """Random access to the rows of a manifest; holds two integers a row, not the rows.
 
     Raises:
-        DataError: the file cannot be read, or a ``where`` column occurs in no row.
+        DataError: the file is missing, empty or cannot be read, or a ``where`` column occurs in no row.
     """
 
     def __init__(self, path: str, options: OpenOptions) -> None:
@@ -53,8 +54,11 @@ class ManifestSamples:
         self._delimiter = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
         self._header: list[str] = []
         self.dropped: Counter[str] = Counter()
+        self.found: list[str] = []
         try:
             self._index(options)
+        except FileNotFoundError as error:
+            raise DataError(missing_source(path)) from error
         except OSError as error:
             raise DataError(f"manifest '{self.path}' cannot be read: {error.strerror or error}") from error
 
@@ -98,23 +102,33 @@ class ManifestSamples:
         with open(self.path, "rb") as file:
             file.seek(start)
             record = file.read(end - start)
-        columns = self._parse(record)
-        if columns is None:
-            raise DataError(f"{place}: the row cannot be read any more; was '{self.path}' changed?")
-        return columns
+        try:
+            return self._parse(record)
+        except DataError as error:
+            raise DataError(
+                f"{place}: the row cannot be read any more ({error}); was '{self.path}' changed?"
+            ) from error
 
-    def _parse(self, record: bytes) -> dict[str, Any] | None:
-        """Columns of a row by lower-case name; None where it is broken."""
+    def _parse(self, record: bytes) -> dict[str, Any]:
+        """Columns of a row by lower-case name.
+
+        Raises:
+            DataError: it is broken; says why, and leaves it to the caller to say where.
+        """
         try:
             text = record.decode("utf-8-sig")
             if self._delimiter is None:
                 parsed = json.loads(text)
             else:
                 parsed = dict(zip(self._header, next(self._csv_rows([text])), strict=False))
-        except (ValueError, csv.Error, StopIteration):
-            return None
+        except json.JSONDecodeError as error:
+            raise DataError(f"{error.msg} at character {error.colno}") from error
+        except UnicodeDecodeError as error:
+            raise DataError("it is not UTF-8 text") from error
+        except (ValueError, csv.Error, StopIteration) as error:
+            raise DataError(str(error) or "it is no row") from error
         if not isinstance(parsed, dict):
-            return None
+            raise DataError("it is no JSON object with the columns' names")
         return {name.lower(): value for name, value in parsed.items()}
 
     def _csv_rows(self, lines: Any) -> Iterator[list[str]]:
@@ -122,14 +136,18 @@ class ManifestSamples:
 
     def _index(self, options: OpenOptions) -> None:
         where = {name.lower(): value for name, value in options.where.items()}
-        seen_columns: set[str] = set()
+        seen_columns: dict[str, None] = {}
         spans: list[tuple[int, int, int]] = []
+        rows, broken, first_broken = 0, 0, ""
         for start, end, line, record in self._records():
-            columns = self._parse(record)
-            if columns is None:
-                self.dropped["row that cannot be parsed"] += 1
+            rows += 1
+            try:
+                columns = self._parse(record)
+            except DataError as error:
+                broken += 1
+                first_broken = first_broken or f"line {line}: {error}"
                 continue
-            seen_columns.update(columns)
+            seen_columns |= dict.fromkeys(columns)
             if any(_as_text(columns.get(name)) != value for name, value in where.items()):
                 continue
             filled = {name for name, value in columns.items() if not _is_empty(value)}
@@ -137,7 +155,13 @@ class ManifestSamples:
                 spans.append((start, end, line))
             else:
                 self.dropped["row without " + lacking(filled, options)] += 1
-        for name in where.keys() - seen_columns:
+        if not rows:
+            header_only = " but for its header" if self._header else ""
+            raise DataError(f"'{self.path}' is empty{header_only}")
+        if broken:
+            self.dropped[f"row that cannot be parsed (first {first_broken})"] = broken
+        self.found = list(seen_columns)
+        for name in where.keys() - seen_columns.keys():
             raise DataError(
                 f"manifest '{self.path}' has no column '{name}' (from where)."
                 f"{did_you_mean(name, seen_columns)}\n  columns: {', '.join(sorted(seen_columns))}"

@@ -26,8 +26,11 @@ def offered(extensions: Collection[str], options: OpenOptions) -> set[str]:
 
 
 def lacking(fields: set[str], options: OpenOptions) -> str:
-    """Names of what is missing: ``"jpg and txt"``."""
-    return " and ".join(names[0] for names in options.needs if fields.isdisjoint(names))
+    """What is missing: ``"image and text"``; by the first field where no modality is named."""
+    called = options.needed_by or [names[0] for names in options.needs]
+    return " and ".join(
+        name for name, names in zip(called, options.needs, strict=True) if fields.isdisjoint(names)
+    )
 
 
 def read_fields(

@@ -13,18 +13,21 @@ class OpenOptions:
     """Passed to ``Reader.open(path, options)``.
 
     A reader that can tell cheaply leaves out the rows that lack a need, and says how many and why
-    in ``dropped: Mapping[str, int]`` on its sample set. One that cannot may ignore ``needs``: such
+    in ``dropped: Mapping[str, int]`` on its sample set, and may say in ``found: Sequence[str]`` which
+    fields there are, so that a mistaken name can be mended. One that cannot may ignore ``needs``: such
     rows are then found when they are read, and replaced.
 
     Attributes:
         where: keep only rows whose column has this value.
         needs: for each modality the fields that it may come from, the preferred first; a sample
             must have at least one of each.
+        needed_by: the modality of each need, in the same order.
         literal: columns whose value is the content itself rather than the path of a file.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
     needs: Sequence[Sequence[str]] = ()
+    needed_by: Sequence[str] = ()
     literal: frozenset[str] = frozenset()
 
     def met_by(self, fields: Sequence[str] | set[str] | Mapping[str, object]) -> bool:

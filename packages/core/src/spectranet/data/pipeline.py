@@ -22,7 +22,7 @@ from spectranet.errors import DataError, PluginError
 __all__ = ["MAX_ATTEMPTS", "Pipeline", "Sample", "Skipped", "View", "Viewer"]
 
 MAX_ATTEMPTS = 100
-"""Rows tried for one sample before the source is given up."""
+"""Rows drawn for one sample, with repetition, before the source is given up."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +124,18 @@ class Pipeline:
         """
         order = Order(self.seed, self.source.name, len(self.source))
         skipped: list[Skipped] = []
+        tried: set[int] = set()
         for attempt in range(MAX_ATTEMPTS):
             row = order.replacement(ordinal, attempt) if attempt else order.row(ordinal)
+            tried.add(row)
             sample = self.at_row(row, ordinal)
             if isinstance(sample, Sample):
                 return sample, tuple(skipped)
             skipped.append(sample)
         last = skipped[-1]
         raise DataError(
-            f"source '{self.source.name}': {MAX_ATTEMPTS} samples in a row cannot be used; "
+            f"source '{self.source.name}': none of the {len(tried)} samples that were tried "
+            f"(of {len(self.source)}) can be used; "
             f"the last is '{last.key}': {last.reason}"
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from spectranet.config.sizes import fits, fitting_global_batch, fitting_micro_batch
 from spectranet.data.mixing import Mixture
 from spectranet.errors import ConfigError
 
@@ -105,18 +106,23 @@ def _problems(global_batch: int, slots: int, ranks: int, micro_batch: int | None
     if problems:
         return problems
     if global_batch % slots:
-        return [f"train.slots {slots} does not divide train.global_batch {global_batch}"]
+        works = fitting_global_batch(global_batch, slots, ranks, micro_batch)
+        return [
+            f"train.slots {slots} does not divide train.global_batch {global_batch}; "
+            f"this works:  train.global_batch={works}"
+        ]
     slot_size = global_batch // slots
     if slot_size % ranks:
         return [
             f"{ranks} ranks do not divide the {slot_size} samples of a slot "
-            f"(train.global_batch {global_batch} / train.slots {slots})"
+            f"(train.global_batch {global_batch} / train.slots {slots}); this works:  "
+            f"train.global_batch={fitting_global_batch(global_batch, slots, ranks, micro_batch)}"
         ]
     share = slot_size // ranks
-    if micro_batch is not None and share % micro_batch and micro_batch % share:
+    if micro_batch is not None and not fits(micro_batch, share):
         return [
             f"train.micro_batch {micro_batch} is neither a divisor nor a multiple of the {share} samples "
             f"that a rank takes of a slot (train.global_batch {global_batch} / train.slots {slots} / {ranks} "
-            "ranks)"
+            f"ranks); this works:  train.micro_batch={fitting_micro_batch(micro_batch, share)}"
         ]
     return []

@@ -7,7 +7,10 @@ such a row raises, and the pipeline replaces it.
 
 from __future__ import annotations
 
+import difflib
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +19,16 @@ from spectranet.config import SourceConfig
 from spectranet.contracts import Modality, Reader, SampleSet
 from spectranet.data.manifest import LITERAL_COLUMNS
 from spectranet.data.options import OpenOptions
+from spectranet.data.paths import missing_source
 from spectranet.errors import ConfigError, DataError, did_you_mean
 
 __all__ = ["Source", "open_source", "open_sources"]
+
+_FEW = 12
+"""Names of fields that a message lists."""
+
+_NOUN = re.compile(r"^(.*?\b(?:row|sample|name|member|file))\b")
+"""A reason up to the end of its noun: readers write it in the singular."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +71,19 @@ class Source:
         return raw.key, content
 
     def describe(self) -> str:
-        """One line: ``emoji: 3635 samples of image, text (177 left out: row without text)``."""
+        """One line: ``emoji: 3635 samples of image, text (177 left out: 177 rows without text)``."""
         left_out = sum(self.dropped.values())
-        reasons = "; ".join(f"{count} {reason}" for reason, count in self.dropped.items())
-        note = f" ({left_out} left out: {reasons})" if left_out else ""
+        note = f" ({left_out} left out: {_reasons(self.dropped)})" if left_out else ""
         return f"{self.name}: {len(self)} samples of {', '.join(self.modalities)}{note}"
 
 
 def open_sources(
-    configs: Mapping[str, SourceConfig], modalities: Mapping[str, Modality], readers: Sequence[Reader]
+    configs: Mapping[str, SourceConfig],
+    modalities: Mapping[str, Modality],
+    readers: Sequence[Reader],
+    section: str = "data",
 ) -> list[Source]:
-    """All sources, in the order of the configuration.
+    """All sources of a section of the configuration, ``data`` or ``eval``, in its order.
 
     Raises:
         ConfigError: lists what is wrong with every source that cannot be used.
@@ -79,7 +91,7 @@ def open_sources(
     opened, problems = [], []
     for name, config in configs.items():
         try:
-            opened.append(open_source(name, config, modalities, readers))
+            opened.append(open_source(name, config, modalities, readers, section))
         except (ConfigError, DataError) as error:
             problems.append(str(error))
     if problems:
@@ -88,9 +100,13 @@ def open_sources(
 
 
 def open_source(
-    name: str, config: SourceConfig, modalities: Mapping[str, Modality], readers: Sequence[Reader]
+    name: str,
+    config: SourceConfig,
+    modalities: Mapping[str, Modality],
+    readers: Sequence[Reader],
+    section: str = "data",
 ) -> Source:
-    """Check a source's configuration and open its path.
+    """Check a source's configuration and open its path; ``section`` is where it stands, for messages.
 
     Raises:
         ConfigError: an option cannot be used; lists every problem.
@@ -108,6 +124,7 @@ def open_source(
     options = OpenOptions(
         where=dict(config.where),
         needs=tuple(fields.values()),
+        needed_by=tuple(fields),
         literal=frozenset(
             fields[modality][0]
             for modality in config.fields
@@ -115,7 +132,7 @@ def open_source(
         ),
     )
     try:
-        samples = _reader(config, readers).open(config.path, options)
+        samples = _reader(config, readers, f"{section}.sources.{name}").open(config.path, options)
     except (ConfigError, DataError) as error:
         raise type(error)(f"source '{name}': {error}") from error
     source = Source(
@@ -128,8 +145,36 @@ def open_source(
         dropped=dict(getattr(samples, "dropped", {})),
     )
     if not len(source):
-        raise DataError(f"source '{name}': no sample in '{config.path}' can be used\n  {source.describe()}")
+        found = tuple(getattr(samples, "found", ()))
+        raise DataError(_nothing_usable(source, config, found, f"{section}.sources.{name}"))
     return source
+
+
+def _nothing_usable(source: Source, config: SourceConfig, found: Sequence[str], option: str) -> str:
+    """Why no sample is left, and the option that names a field which nobody looked for."""
+    lines = [f"source '{source.name}': no sample in '{config.path}' can be used"]
+    if source.dropped:
+        lines[0] += f": {_reasons(source.dropped)}"
+    elif config.where:
+        wanted = ", ".join(f"{column}={value}" for column, value in config.where.items())
+        lines.append(f"where: no row has {wanted}")
+    listed = ", ".join(found[:_FEW]) + (", …" if len(found) > _FEW else "")
+    wanted_by_any = {name for names in source.fields.values() for name in names}
+    spare = [name for name in found if name not in wanted_by_any and name not in ("key", "id")]
+    for modality, names in source.fields.items():
+        if found and set(names).isdisjoint(found):
+            near = difflib.get_close_matches(modality, spare, n=1) or spare or ["NAME"]
+            lines.append(f"{modality}: looked for {', '.join(names)}; found only {listed}")
+            lines.append(f"if one of them holds it, say so:  {option}.fields.{modality}={near[0]}")
+    return "\n  ".join(lines)
+
+
+def _reasons(dropped: Mapping[str, int]) -> str:
+    """``2 rows without text; 1 duplicate member``."""
+    plural = {reason: _NOUN.sub(r"\1s", reason) for reason in dropped}
+    return "; ".join(
+        f"{count} {reason if count == 1 else plural[reason]}" for reason, count in dropped.items()
+    )
 
 
 def _problems(config: SourceConfig, modalities: Mapping[str, Modality]) -> list[str]:
@@ -157,7 +202,7 @@ def _problems(config: SourceConfig, modalities: Mapping[str, Modality]) -> list[
     return problems
 
 
-def _reader(config: SourceConfig, readers: Sequence[Reader]) -> Reader:
+def _reader(config: SourceConfig, readers: Sequence[Reader], option: str) -> Reader:
     by_name = {reader.name: reader for reader in readers}
     if config.format != "auto":
         if config.format not in by_name:
@@ -169,6 +214,9 @@ def _reader(config: SourceConfig, readers: Sequence[Reader]) -> Reader:
     for reader in readers:
         if reader.matches(config.path):
             return reader
+    if not os.path.exists(os.path.expanduser(config.path)):
+        raise DataError(missing_source(config.path))
     raise DataError(
-        f"no reader takes '{config.path}': it is no folder, no .jsonl or .csv manifest and no .tar"
+        f"no reader takes '{config.path}' by its name; formats: {', '.join(sorted(by_name)) or 'none'}\n"
+        f"  if it has one of them, say so:  {option}.format={min(by_name, default='NAME')}"
     )

@@ -24,6 +24,7 @@ import numpy as np
 from spectranet.contracts import RawSample
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
+from spectranet.data.paths import missing_source
 from spectranet.errors import DataError
 
 __all__ = ["ShardIndex", "TarSamples", "expand_shards", "is_webdataset", "scan_shard"]
@@ -55,13 +56,17 @@ def expand_shards(path: str) -> list[str]:
         else:
             shards.append(part)
     if not shards:
-        raise DataError(f"no tar shard matches '{path}'")
+        looked_at = os.path.abspath(os.path.expanduser(path))
+        raise DataError(f"no tar shard matches '{path}'\n  looked at: {looked_at}")
     for shard in shards:
         if shard.lower().endswith(_COMPRESSED):
             raise DataError(f"shard '{shard}' is compressed and cannot be read at random; decompress it")
     missing = [shard for shard in shards if not os.path.exists(shard)]
     if missing:
-        raise DataError(f"{len(missing)} of {len(shards)} shards are missing; the first is '{missing[0]}'")
+        several = (
+            f"{len(missing)} of {len(shards)} shards are missing; the first: " if len(shards) > 1 else ""
+        )
+        raise DataError(several + missing_source(missing[0]))
     return shards
 
 
@@ -143,6 +148,7 @@ class TarSamples:
             raise DataError(f"'{path}' is tar shards, and 'where' needs the columns of a manifest")
         self.dropped: Counter[str] = Counter()
         self._shards = [scan_shard(shard) for shard in expand_shards(path)]
+        self.found = sorted({name for shard in self._shards for name in shard.extensions})
         self._kept = [self._keep(shard, options) for shard in self._shards]
         self._last = np.cumsum([len(kept) for kept in self._kept])
         """int64 (S,): number of rows up to the end of each shard."""
