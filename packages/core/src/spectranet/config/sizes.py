@@ -17,7 +17,8 @@ def fitting_global_batch(wanted: int, slots: int, ranks: int = 1, micro_batch: i
 def fitting_micro_batch(wanted: int, share: int) -> int:
     """The size nearest to ``wanted`` that divides ``share`` or is a multiple of it; of two, the smaller."""
     below = wanted // share * share
-    sizes = [size for size in (*range(1, share + 1), below, below + share) if size and fits(size, share)]
+    sizes: list[int] = [*range(1, share + 1), below, below + share]
+    sizes = [size for size in sizes if size and fits(size, share)]
     return min(sizes, key=lambda size: (abs(size - wanted), size))
 
 
