@@ -22,15 +22,22 @@ def gallery_section(gallery: Mapping[str, Any]) -> str:
         'data and its best candidates, the best first. <span class="tick-mark">✓</span> marks a right one; '
         "where none is shown, the answer stands at the end.</p>"
     ]
-    for name, each in directions:
+    for name, each in sorted(directions, key=lambda item: not _asks_in_words(item[1])):
         rows = "".join(_row(row) for row in each["rows"])
         heading = f"{escape(str(each['query']))} → {escape(str(each['candidate']))}"
         kind = escape(_kind_of(each["rows"]))
+        opened = " open" if _asks_in_words(each) else ""
         parts.append(
-            f"<h3>{heading} <small>{escape(str(each['source']))}</small></h3>"
-            f'<div class="gallery of-{kind}" data-direction="{escape(name)}">{rows}</div>'
+            f'<details class="direction" data-direction="{escape(name)}"{opened}><summary>{heading} '
+            f"<small>{escape(str(each['source']))}</small></summary>"
+            f'<div class="gallery of-{kind}">{rows}</div></details>'
         )
     return "".join(parts) + "</section>"
+
+
+def _asks_in_words(direction: Mapping[str, Any]) -> bool:
+    """Whether to show it before the others, and opened: one sees at a glance what was asked."""
+    return all(row["query"].get("kind") == "text" for row in direction["rows"])
 
 
 def _row(row: Mapping[str, Any]) -> str:

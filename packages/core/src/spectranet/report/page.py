@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -27,25 +29,36 @@ _SHOWN_OTHERWISE = {*OVERALL, "seconds_per_step"}
 
 def page(run: RunRecords) -> str:
     """The whole HTML of a run's report."""
-    style = files("spectranet.report").joinpath("style.css").read_text(encoding="utf-8")
-    body = "".join(
-        (
-            _headline(run),
-            evaluation_section(run),
-            gallery_section(run.gallery),
-            _curve_sections(run),
-            _parameters(run),
-            _further_figures(run),
-            _origin(run),
-        )
-    )
+    sections = {
+        "Held-out data": evaluation_section(run),
+        "Curves": _curve_sections(run),
+        "What it finds": gallery_section(run.gallery),
+        "Parameters": _parameters(run),
+        "Further figures": _further_figures(run),
+        "Configuration": _origin(run),
+    }
+    body = _headline(run) + _contents(sections) + "".join(sections.values())
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(run.name)}: SpectraNet run</title>\n<style>\n{style}</style></head>\n"
-        f"<body><main>{body}</main></body></html>\n"
+        f"<title>{escape(run.name)}: SpectraNet run</title>\n<style>\n{_part('style.css')}</style></head>\n"
+        f"<body><main>{body}</main>\n<script>\n{_part('clips.js')}</script></body></html>\n"
     )
+
+
+def _part(name: str) -> str:
+    return files("spectranet.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _contents(sections: Mapping[str, str]) -> str:
+    """Links to the sections that are there; each begins with an element that has an id."""
+    links = []
+    for title, html in sections.items():
+        identity = re.match(r'<\w+ id="([a-z-]+)"', html)
+        if identity:
+            links.append(f'<a href="#{identity[1]}">{escape(title)}</a>')
+    return f"<nav>{''.join(links)}</nav>"
 
 
 def _headline(run: RunRecords) -> str:
@@ -91,11 +104,12 @@ def _curve_sections(run: RunRecords) -> str:
     sections += [
         (f"Loss of {name}", sorted(each, key=lambda c: c.key)) for name, each in sorted(objectives.items())
     ]
-    return "".join(
+    shown = "".join(
         f'<section><h2>{escape(title)}</h2><div class="grid">{"".join(map(draw, curves))}</div></section>'
         for title, curves in sections
         if curves
     )
+    return f'<div id="curves">{shown}</div>' if shown else ""
 
 
 def _parameters(run: RunRecords) -> str:
@@ -127,7 +141,7 @@ def _further_figures(run: RunRecords) -> str:
     if not curves:
         return ""
     return (
-        f"<details><summary>Further figures ({len(curves)})</summary>"
+        f'<details id="further"><summary>Further figures ({len(curves)})</summary>'
         f'<div class="grid">{"".join(map(draw, curves))}</div></details>'
     )
 
@@ -150,7 +164,9 @@ def _origin(run: RunRecords) -> str:
         text = json.dumps(config, indent=2, ensure_ascii=False)
         parts.append(f'<pre tabindex="0">{escape(text)}</pre>')
     return (
-        f"<details><summary>Configuration and versions</summary>{''.join(parts)}</details>" if parts else ""
+        f'<details id="configuration"><summary>Configuration and versions</summary>{"".join(parts)}</details>'
+        if parts
+        else ""
     )
 
 
