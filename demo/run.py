@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -40,6 +41,8 @@ def main(overrides: list[str]) -> int:
         "[bold]1  data[/]  scenes of shapes and tones as JPEG, MP4 with sound, WAV and text, in tars"
     )
     new = write_data(RUN / "data")
+    if new:
+        forget_model()
     tokenizer = RUN / "tokenizer.model"
     if new or not tokenizer.exists():
         console.print("[bold]2  tokenizer[/]")
@@ -58,6 +61,12 @@ def main(overrides: list[str]) -> int:
     console.print(f"  measure     .nox/demo/bin/spectranet eval {RUN}", highlight=False)
     console.print("  your data   README.md, “Train on your data”", highlight=False)
     return 0
+
+
+def forget_model() -> None:
+    """A model that an earlier demo trained on other data is not one to go on from."""
+    shutil.rmtree(RUN / "checkpoints", ignore_errors=True)
+    (RUN / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def spectranet(*words: str) -> None:

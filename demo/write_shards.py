@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import sys
 import tarfile
@@ -31,7 +30,7 @@ from tones import play
 __all__ = ["SOURCES", "Source", "scene_files", "write_data"]
 
 _SHARD_SAMPLES = 500
-_VERSION = 2
+_VERSION = 3
 """Raise it when the same seed gives other files: data of another version is written anew."""
 
 
@@ -66,7 +65,8 @@ def write_data(
     }
     if _is_written(directory, manifest):
         return False
-    building = directory.with_name(f"{directory.name}.building-{os.getpid()}")
+    building = directory.with_name(f"{directory.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # of a run that was killed
     jobs = list(_jobs(building, seed, sources))
     if processes > 1:
         with ProcessPoolExecutor(processes, get_context("spawn")) as pool:

@@ -13,7 +13,7 @@ from spectranet.report.records import Point
 
 __all__ = ["Curve", "binned", "draw", "smoothed"]
 
-WIDTH, HEIGHT = 340, 178
+WIDTH, HEIGHT = 290, 164
 LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 24
 _MOST_RAW = 500
 _MOST_LINE = 240

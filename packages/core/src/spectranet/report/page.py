@@ -19,8 +19,8 @@ __all__ = ["page"]
 
 # key: (title, unit, whether the axis starts at zero)
 OVERALL = {
-    "loss": ("loss, all terms with their weights", "", False),
-    "grad_norm": ("norm of the gradient before clipping", "", False),
+    "loss": ("loss, weighted sum", "", False),
+    "grad_norm": ("norm of the gradient", "", False),
     "lr": ("learning rate", "", True),
     "samples_per_s": ("throughput", "samples/s", True),
 }
