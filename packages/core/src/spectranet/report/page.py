@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
+from typing import TypeGuard
 
 from spectranet.report.curves import Curve, draw
 from spectranet.report.gallery import gallery_section
@@ -188,5 +189,5 @@ def _counts(run: RunRecords) -> dict[str, int]:
     return {k: v for k, v in parts.items() if _is_number(v)} if isinstance(parts, dict) else {}
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

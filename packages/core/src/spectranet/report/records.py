@@ -62,7 +62,7 @@ class RunRecords:
 
     @property
     def step(self) -> int:
-        return max(record["step"] for record in self.records)
+        return max(int(record["step"]) for record in self.records)
 
     def training_s(self) -> float | None:
         """Seconds spent in training steps, without evaluations and pauses; None if never logged."""
