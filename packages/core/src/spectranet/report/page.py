@@ -186,7 +186,7 @@ def _dates(run: RunRecords) -> str:
 
 def _counts(run: RunRecords) -> dict[str, int]:
     parts = run.facts.get("parameters")
-    return {k: v for k, v in parts.items() if _is_number(v)} if isinstance(parts, dict) else {}
+    return {k: int(v) for k, v in parts.items() if _is_number(v)} if isinstance(parts, dict) else {}
 
 
 def _is_number(value: object) -> TypeGuard[float]:
