@@ -138,6 +138,27 @@ def test_figures_that_are_no_loss_are_shown_too(tmp_path):
     assert "scale" in rendered(run).text and "Further figures (1)" in rendered(run).text
 
 
+def test_links_at_the_top_lead_to_the_sections_that_are_there(run):
+    page = rendered(run)
+    targets = [a["href"] for a in page.all("a", "href")]
+    assert targets == ["#curves", "#parameters", "#configuration"]
+    assert all(any(a.get("id") == target[1:] for _, a in page.elements) for target in targets)
+
+
+def test_what_was_asked_in_words_comes_first_and_opened(run):
+    def direction(query, found):
+        return {"source": "s", "query": "a", "candidate": "b", "rows": [{"query": query, "found": [found]}]}
+
+    words, sound = {"kind": "text", "text": "a bell"}, {"kind": "audio", "uri": "data:audio/wav;base64,AA=="}
+    gallery = {"s/audio-text": direction(sound, words), "s/text-audio": direction(words, sound)}
+    (run / "gallery.json").write_text(json.dumps(gallery))
+    shown = rendered(run).all("details", "data-direction")
+    assert [(a["data-direction"], "open" in a) for a in shown] == [
+        ("s/text-audio", True),
+        ("s/audio-text", False),
+    ]
+
+
 def test_parameters_add_up(run):
     text = rendered(run).text
     assert "decoder3,000,00075.0 %" in text and "total4,000,000" in text
