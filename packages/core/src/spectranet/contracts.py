@@ -95,7 +95,8 @@ class Reader:
         name: what a source's ``format`` option says.
         matches: whether this reader takes a path when the format is ``auto``.
         open: ``(path, options: OpenOptions) -> SampleSet``. A set that leaves rows out says why and
-            how many in an attribute ``dropped: Mapping[str, int]``, and may say what fields it has in ``found``.
+            how many in an attribute ``dropped: Mapping[str, int]``, and may say which fields it has
+            in ``found``.
     """
 
     name: str
