@@ -315,7 +315,7 @@ def test_hooks_run_in_the_order_of_names_whatever_the_order_of_choice(shelf: She
         "b",
         "c",
     ]
-    assert list(host.each("spectranet_check_config", config=7)) == [
+    assert list(host.each("spectranet_check_config", config=7, training=False)) == [
         ("a", ["a", 7]),
         ("b", ["b", 7]),
         ("c", ["c", 7]),
