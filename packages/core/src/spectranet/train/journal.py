@@ -40,7 +40,12 @@ class Journal:
         _drop_records_from(run_dir / "metrics.jsonl", start)
         self.file = (run_dir / "metrics.jsonl").open("a", buffering=1)
         if self.console.is_terminal:
-            columns = ("[bold]train", BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[line]}"))
+            columns = (
+                TextColumn("[bold]train"),
+                BarColumn(20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[line]}"),
+            )
             self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console)
             self.task = self.progress.add_task("train", total=steps, completed=start, line="")
             self.progress.start()
