@@ -34,7 +34,7 @@ from spectranet.train.distributed import leave, start_world
 from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, clip_gradients
-from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.parallelize import build_sharded
 
 SOURCES = {"image-text": ("image", "text"), "audio-text": ("audio", "text"), "video-text": ("video", "text")}
 
@@ -155,9 +155,7 @@ def example_batch(config: Config, parts: Parts, source: str, size: int) -> Batch
 
 def our_step(config: Config, parts: Parts, batches: list[Batch], folder: Path) -> Callable[[], None]:
     world = start_world("cpu", torch.get_num_threads())
-    model = build_model(config, parts)
-    initialise_model(model, 0, world.device, make_sharder(config.train, world, parts.shard_units()))
-    shard_root(model, config.train, world)
+    model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
     passes = ObjectivePass(model, world, dict.fromkeys(parts.objectives, 1.0))
     journal = Journal(folder, 1000, 0, world, sink=None)

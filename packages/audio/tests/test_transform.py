@@ -153,8 +153,10 @@ def test_the_same_generator_state_gives_the_same_values_also_after_pickling(tiny
 
 def test_the_decoded_clip_is_left_as_it_was(rng, tiny) -> None:
     sound = noise(8_000)
+    before = sound.copy()
     sound.flags.writeable = False
     build_transform(replace(tiny, gain_db=6.0, shift_ms=50.0, noise=0.3), train=True)(sound, rng)
+    np.testing.assert_array_equal(sound, before)
 
 
 def test_collate_pads_with_zeros_and_tells_the_lengths(rng, tiny) -> None:

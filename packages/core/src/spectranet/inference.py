@@ -7,11 +7,11 @@ from pathlib import Path
 
 from spectranet.config import Resolved
 from spectranet.errors import ConfigError
-from spectranet.model.build import Parts, build_model, initialise_model, select_parts
+from spectranet.model.build import Parts, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint
 from spectranet.train.distributed import start_world
-from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.parallelize import build_sharded
 
 __all__ = ["Trained", "load_trained"]
 
@@ -39,9 +39,6 @@ def load_trained(resolved: Resolved) -> Trained:
         raise ConfigError("\n  ".join([f"no intact checkpoint in {directory}.", *complaints]))
     world = start_world(config.train.device, config.train.threads)
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
-    model = build_model(config, parts)
-    sharder = make_sharder(config.train, world, parts.shard_units())
-    initialise_model(model, config.train.seed, world.device, sharder)
-    shard_root(model, config.train, world)
+    model = build_sharded(config, parts, world)
     load_checkpoint(checkpoint, model, None)
     return Trained(model.eval(), parts, resolved, checkpoint.step)

@@ -6,12 +6,12 @@ import torch
 import toy
 
 from spectranet.config.schema import Config, DecoderConfig, OptimizerConfig
-from spectranet.model.build import Parts, build_model, initialise_model
+from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
-from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.parallelize import build_sharded
 
 COEFFICIENTS = {"masked": 1.0, "pair": 0.5}
 GLOBAL_BATCH = 16
@@ -33,9 +33,7 @@ def toy_config(**train: object) -> tuple[Config, Parts]:
 def toy_model(**train: object) -> tuple[SpectraNet, torch.optim.AdamW, World]:
     config, parts = toy_config(**train)
     world = start_world("cpu", 1)
-    model = build_model(config, parts)
-    initialise_model(model, 0, world.device, make_sharder(config.train, world, parts.shard_units()))
-    shard_root(model, config.train, world)
+    model = build_sharded(config, parts, world)
     return model, build_optimizer(model, config.train.optimizer), world
 
 

@@ -10,12 +10,22 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
-from spectranet.config.schema import TrainConfig
+from spectranet.config.schema import Config, TrainConfig
+from spectranet.model.build import Parts, build_model, initialise_model
 from spectranet.model.decoder import DecoderBlock
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
 
-__all__ = ["make_sharder", "shard_root"]
+__all__ = ["build_sharded", "make_sharder", "shard_root"]
+
+
+def build_sharded(config: Config, parts: Parts, world: World) -> SpectraNet:
+    """The model with its first weights, sharded part by part over the ranks."""
+    model = build_model(config, parts)
+    sharder = make_sharder(config.train, world, parts.shard_units())
+    initialise_model(model, config.train.seed, world.device, sharder)
+    shard_root(model, config.train, world)
+    return model
 
 
 def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> Callable[[nn.Module], None]:

@@ -16,7 +16,7 @@ import spectranet
 from spectranet.config import Config, Resolved, config_to_dict
 from spectranet.data.loader import TrainStream
 from spectranet.errors import ConfigError
-from spectranet.model.build import Parts, build_model, count_parameters, initialise_model, select_parts
+from spectranet.model.build import Parts, count_parameters, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
@@ -32,7 +32,7 @@ from spectranet.train.distributed import World, start_world
 from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients, learning_rate
-from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.parallelize import build_sharded
 from spectranet.train.watch import RESUME_ME, FiniteGuard, StopFlag
 
 __all__ = ["Run", "set_up", "train"]
@@ -47,7 +47,6 @@ class Run:
     world: World
     parts: Parts
     model: SpectraNet
-    parameters: dict[str, int]
     optimizer: torch.optim.AdamW
     stream: TrainStream
     journal: Journal
@@ -130,12 +129,7 @@ def set_up(resolved: Resolved) -> Run:
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
 
-    model = build_model(config, parts)
-    parameters = count_parameters(model)
-    initialise_model(
-        model, config.train.seed, world.device, make_sharder(config.train, world, parts.shard_units())
-    )
-    shard_root(model, config.train, world)
+    model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
     if checkpoint is not None:
         try:
@@ -147,7 +141,7 @@ def set_up(resolved: Resolved) -> Run:
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
     for line in told:
         journal.say(line)
-    run = Run(resolved, config, world, parts, model, parameters, optimizer, stream, journal, stop, start)
+    run = Run(resolved, config, world, parts, model, optimizer, stream, journal, stop, start)
     if world.is_main:
         describe_run(run)
     return run
@@ -279,9 +273,10 @@ def save(run: Run, done: int) -> None:
 
 def describe_run(run: Run) -> None:
     """Write ``run.json``, what the report's headline needs, and ``config.yaml``, which repeats the run."""
+    parameters = count_parameters(run.model)
     facts = {
         "started": time.time(),
-        "parameters": run.parameters,
+        "parameters": parameters,
         "config": config_to_dict(run.config),
         "plugins": run.resolved.host.describe(),
         "ranks": run.world.size,
@@ -289,8 +284,8 @@ def describe_run(run: Run) -> None:
     }
     (run.directory / "run.json").write_text(json.dumps(facts, indent=1))
     (run.directory / "config.yaml").write_text(run.resolved.to_yaml())
-    total = sum(run.parameters.values())
-    parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in run.parameters.items())
+    total = sum(parameters.values())
+    parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parameters.items())
     run.journal.say(f"{total / 1e6:.2f} M parameters: {parts}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class FiniteGuard:
         Raises:
             DivergedError: ``limit`` steps in a row were not.
         """
-        if torch.isfinite(torch.tensor(grad_norm)):
+        if math.isfinite(grad_norm):
             self.in_a_row = 0
             return True
         self.in_a_row += 1
