@@ -29,7 +29,7 @@ def refusal(path: Path | str, *modalities: str, section: str = "data", **options
     """The message of a source ``p`` that cannot be opened."""
     source = SourceConfig(path=str(path), modalities=list(modalities or ("image",)), **options)
     with pytest.raises(ConfigError) as caught:
-        open_sources({"p": source}, MODALITIES, readers(), section)
+        open_sources({"p": source}, MODALITIES, readers(), DataConfig(), section)
     return str(caught.value)
 
 
@@ -53,6 +53,7 @@ def test_an_unusual_column_is_named_with_the_option_that_takes_it(tmp_path):
         {"p": SourceConfig(path=str(path), modalities=["image"], fields={"image": "picture"})},
         MODALITIES,
         readers(),
+        DataConfig(),
     )
     assert len(source) == 3
 
@@ -90,7 +91,9 @@ def test_a_long_list_of_columns_is_cut(tmp_path):
 
 def test_rows_left_out_are_counted_in_the_plural(tmp_path):
     path = write_rows(tmp_path / "m.jsonl", {"text": "a"}, {"text": ""}, {}, [1])
-    source = open_source("p", SourceConfig(path=str(path), modalities=["text"]), MODALITIES, readers())
+    source = open_source(
+        "p", SourceConfig(path=str(path), modalities=["text"]), MODALITIES, readers(), DataConfig()
+    )
 
     assert source.describe() == (
         "p: 1 samples of text (3 left out: 2 rows without text; "
@@ -140,7 +143,7 @@ def test_a_file_that_no_reader_takes_lists_the_loaded_formats(tmp_path):
     source = SourceConfig(path=str(path), modalities=["image"])
 
     with pytest.raises(ConfigError) as caught:
-        open_sources({"p": source}, MODALITIES, loaded, "eval")
+        open_sources({"p": source}, MODALITIES, loaded, DataConfig(), "eval")
 
     assert str(caught.value).splitlines() == [
         f"source 'p': no reader takes '{path}' by its name; formats: folder, lmdb, manifest, webdataset",
@@ -156,7 +159,7 @@ def test_a_path_that_is_no_file_is_left_to_a_reader_that_takes_it():
     remote = Reader("bucket", lambda path: path.startswith("bucket:"), lambda path, options: Two())
     source = SourceConfig(path="bucket:pictures", modalities=["image"])
 
-    assert len(open_source("p", source, MODALITIES, [*readers(), remote])) == 2
+    assert len(open_source("p", source, MODALITIES, [*readers(), remote], DataConfig())) == 2
 
 
 # ---------------------------------------------------------------------------------- empty, broken

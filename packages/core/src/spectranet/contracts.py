@@ -94,9 +94,17 @@ class Reader:
     Args:
         name: what a source's ``format`` option says.
         matches: whether this reader takes a path when the format is ``auto``.
-        open: ``(path, options: OpenOptions) -> SampleSet``. A set that leaves rows out says why and
-            how many in an attribute ``dropped: Mapping[str, int]``, and may say which fields it has
-            in ``found``.
+        open: ``(path, options: OpenOptions) -> SampleSet``.
+
+    A set may say more of itself in attributes, all of them optional:
+
+    - ``dropped: Mapping[str, int]``: how many rows it leaves out, by reason;
+    - ``found: Sequence[str]``: which fields there are;
+    - ``parts: Sequence[int]``: number of rows of each part (shard), where rows are numbered part after
+      part. Parts are shuffled, then rows within windows of parts, so that few parts are open at once;
+    - ``broken: Mapping[str, str]``: parts that can be read only in part or not at all, and why;
+    - ``ahead(parts: Sequence[int])``: a method, called from the loading processes with the parts whose
+      rows are wanted soon; must return at once.
     """
 
     name: str

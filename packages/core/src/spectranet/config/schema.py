@@ -48,6 +48,11 @@ class DataConfig:
     workers: int = option(1, "data-loading processes per rank; 0 loads in the training process")
     threads: int = option(2, "threads that read and decode inside each worker")
     prefetch: int = option(4, "micro-batches that each worker holds ready")
+    window_shards: int = option(32, "shards whose samples are shuffled among each other")
+    cache_dir: str = option("~/.cache/spectranet", "where shards of object stores, and indexes, are kept")
+    cache_gib: float = option(64.0, "most space that shards in cache_dir may take")
+    stall_s: float = option(60.0, "a sample that takes longer to read and decode is given up and replaced")
+    failure_limit: float = option(0.01, "share of a source's samples that may fail; more ends the run")
 
 
 @dataclass

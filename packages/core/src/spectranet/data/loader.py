@@ -57,7 +57,7 @@ class TrainStream:
         ranks: int = 1,
     ) -> None:
         _check(config)
-        self.sources = open_sources(config.data.sources, modalities, readers)
+        self.sources = open_sources(config.data.sources, modalities, readers, config.data)
         self.schedule = _schedule(config, self.sources, ranks)
         self.failures: dict[str, Failures] = {}
         if rank == 0:
@@ -135,7 +135,7 @@ class EvalData:
     def __init__(self, config: Config, modalities: Mapping[str, Modality], readers: Sequence[Reader]) -> None:
         if config.eval.batch < 1 or (config.eval.limit is not None and config.eval.limit < 1):
             raise ConfigError("eval.batch and eval.limit must be at least 1")
-        self.sources = open_sources(config.eval.sources, modalities, readers, "eval")
+        self.sources = open_sources(config.eval.sources, modalities, readers, config.data, "eval")
         self.failures: dict[str, Failures] = {}
         pipelines = build_pipelines(self.sources, config, modalities, train=False, ratios={})
         self._pipelines = {pipeline.source.name: pipeline for pipeline in pipelines}

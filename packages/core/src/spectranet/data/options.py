@@ -23,12 +23,17 @@ class OpenOptions:
             must have at least one of each.
         needed_by: the modality of each need, in the same order.
         literal: columns whose value is the content itself rather than the path of a file.
+        cache_dir: folder for local copies of remote shards, and for indexes that cannot be written
+            beside their shards.
+        cache_bytes: most space that the copies may take.
     """
 
     where: Mapping[str, str] = field(default_factory=dict)
     needs: Sequence[Sequence[str]] = ()
     needed_by: Sequence[str] = ()
     literal: frozenset[str] = frozenset()
+    cache_dir: str = "~/.cache/spectranet"
+    cache_bytes: int = 64 << 30
 
     def met_by(self, fields: Sequence[str] | set[str] | Mapping[str, object]) -> bool:
         """Whether a sample with these fields has one for every need."""

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spectranet.config import SourceConfig
+from spectranet.config import DataConfig, SourceConfig
 from spectranet.contracts import Modality, Reader, SampleSet
 from spectranet.data.manifest import LITERAL_COLUMNS
 from spectranet.data.options import OpenOptions
@@ -81,6 +81,7 @@ def open_sources(
     configs: Mapping[str, SourceConfig],
     modalities: Mapping[str, Modality],
     readers: Sequence[Reader],
+    data: DataConfig,
     section: str = "data",
 ) -> list[Source]:
     """All sources of a section of the configuration, ``data`` or ``eval``, in its order.
@@ -91,7 +92,7 @@ def open_sources(
     opened, problems = [], []
     for name, config in configs.items():
         try:
-            opened.append(open_source(name, config, modalities, readers, section))
+            opened.append(open_source(name, config, modalities, readers, data, section))
         except (ConfigError, DataError) as error:
             problems.append(str(error))
     if problems:
@@ -104,6 +105,7 @@ def open_source(
     config: SourceConfig,
     modalities: Mapping[str, Modality],
     readers: Sequence[Reader],
+    data: DataConfig,
     section: str = "data",
 ) -> Source:
     """Check a source's configuration and open its path; ``section`` is where it stands, for messages.
@@ -130,6 +132,8 @@ def open_source(
             for modality in config.fields
             if not LITERAL_COLUMNS.isdisjoint(modalities[modality].fields)
         ),
+        cache_dir=data.cache_dir,
+        cache_bytes=int(data.cache_gib * 2**30),
     )
     try:
         samples = _reader(config, readers, f"{section}.sources.{name}").open(config.path, options)

@@ -77,7 +77,7 @@ def build_gallery(
         name, _, pair = direction.rpartition("/")
         if name not in config.eval.sources or not all_shown:
             continue
-        source = open_source(name, config.eval.sources[name], modalities, readers, "eval")
+        source = open_source(name, config.eval.sources[name], modalities, readers, config.data, "eval")
         names = _modalities_of(pair, source.modalities)
         if names is None:
             continue
