@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import tarfile
 import time
 from pathlib import Path
@@ -333,8 +334,9 @@ def test_the_trainers_generator_is_not_touched(folder):
 
 
 def children() -> set[int]:
-    task = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for thread in task.iterdir() for pid in (thread / "children").read_text().split()}
+    """Of this thread, which starts the workers; others may end while one reads their entries."""
+    own = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
+    return {int(pid) for pid in own.read_text().split()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
