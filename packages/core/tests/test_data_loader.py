@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import tarfile
+import threading
 import time
 from pathlib import Path
 
