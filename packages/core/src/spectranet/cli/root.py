@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
@@ -12,12 +11,14 @@ from typing import NoReturn
 import click
 
 import spectranet
-from spectranet.errors import ConfigError, PluginError, SpectraNetError, did_you_mean
+from spectranet.cli.addressed import AddressedGroup
+from spectranet.errors import ConfigError, PluginError, SpectraNetError
 
 __all__ = ["main", "root"]
 
 CORE_COMMANDS = {
     "config": ("spectranet.cli.config:config", "Show the merged configuration; list presets."),
+    "data": ("spectranet.cli.data:data", "Prepare training data and look at it."),
     "eval": ("spectranet.cli.eval:eval_", "Measure a trained model on held-out data."),
     "plugins": ("spectranet.cli.plugins:plugins", "List the installed plugins; check them."),
     "report": ("spectranet.cli.report:report", "Write the report page of a run."),
@@ -26,35 +27,20 @@ CORE_COMMANDS = {
 """Name -> (address, line of help). The help stands here so that listing imports no command."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(AddressedGroup):
     """The core's commands by address, then those of plugins; imported when they are asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(CORE_COMMANDS)
-
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in CORE_COMMANDS:
-            module, _, name = CORE_COMMANDS[cmd_name][0].partition(":")
-            command: click.Command = getattr(importlib.import_module(module), name)
-            return command
+        if cmd_name in self.addresses:
+            return super().get_command(ctx, cmd_name)
         from spectranet.cli.plugin_commands import find_command
 
         return find_command(cmd_name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        command = self.get_command(ctx, name)
-        if command is None and not ctx.resilient_parsing:
-            raise click.UsageError(f"no command '{name}'.{did_you_mean(name, CORE_COMMANDS)}", ctx)
-        return name, command, args[1:]
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from spectranet.cli.plugin_commands import announced_commands
 
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in sorted(CORE_COMMANDS.items())])
+        super().format_commands(ctx, formatter)
         commands, others = announced_commands()
         if commands:
             with formatter.section("Commands of plugins"):
@@ -66,7 +52,7 @@ class LazyGroup(click.Group):
             )
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, addresses=CORE_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(spectranet.__version__, prog_name="spectranet-core")
 def root() -> None:
     """Train one transformer on images, video, audio and text together."""
