@@ -24,6 +24,8 @@ AUDIO = Modality(
     flops=lazy("spectranet_audio.cost:flops"),
     example=lazy("spectranet_audio.example:example"),
     fingerprint=lazy("spectranet_audio.fingerprint:fingerprint"),
+    describe=lazy("spectranet_audio.preview:describe"),
+    preview=lazy("spectranet_audio.preview:preview"),
     temporal=True,
 )
 

@@ -29,6 +29,7 @@ __all__ = [
     "ModalityBatch",
     "Objective",
     "Preset",
+    "Preview",
     "Queries",
     "RawSample",
     "Reader",
@@ -126,6 +127,21 @@ class Values:
     """int32 (N, P): integer coordinates of each token, for example (row, column) of a patch."""
     segment_N: np.ndarray
     """int32 (N,): time segment of each token, -1 where there is no time."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Something to look at or to listen to, made from what a transform gave.
+
+    Attributes:
+        kind: ``image``, ``audio`` or ``text``.
+        content: an encoded file that browsers show or play: PNG, JPEG, WebP, FLAC, WAV …
+        pieces: of a text: what each token reads as, and whether the token is hidden.
+    """
+
+    kind: str
+    content: bytes = b""
+    pieces: Sequence[tuple[str, bool]] = ()
 
 
 @dataclass
@@ -282,6 +298,12 @@ class Modality:
             ``data["ids"]`` is (B, N) int64, and they can be generated.
         fingerprint: ``(raw) -> int``: near-duplicate hash of 64 bits for curation.
         example: ``(rng) -> bytes``: an encoded sample, for tests and documentation.
+        describe: ``(config, raw) -> {name: number}``: facts of a decoded sample that
+            ``spectranet data inspect`` draws the distribution of. The unit ends the name
+            (``width_px``, ``duration_s``); a name in ``_share`` is 0 or 1, and stands for the share of
+            samples that it holds of (``cut_share``). Names that several modalities use mean the same.
+        preview: ``(config, values, hidden_N) -> sequence of`` :class:`Preview`: what the model would
+            see of a sample, with its hidden tokens marked, for people to judge.
     """
 
     name: str
@@ -301,6 +323,8 @@ class Modality:
     trunk: Trunk | None = None
     temporal: bool = False
     vocab_size: Callable[[Any], int] | None = None
+    describe: Callable[[Any, Any], Mapping[str, float]] | None = None
+    preview: Callable[[Any, Values, np.ndarray], Sequence[Preview]] | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ TEXT = Modality(
     flops=lazy("spectranet_text.encoder:forward_flops"),
     vocab_size=vocab_size,
     fingerprint=lazy("spectranet_text.fingerprint:simhash"),
+    describe=lazy("spectranet_text.preview:describe"),
+    preview=lazy("spectranet_text.preview:preview"),
     example=values.example,
 )
 

@@ -30,6 +30,8 @@ IMAGE = Modality(
     flops=lazy("spectranet_vision.flops:image_flops"),
     example=lazy("spectranet_vision.examples:jpeg_example"),
     fingerprint=lazy("spectranet_vision.fingerprint:image_fingerprint"),
+    describe=lazy("spectranet_vision.preview:describe_image"),
+    preview=lazy("spectranet_vision.preview:preview_image"),
     trunk=VIT,
 )
 
@@ -47,6 +49,8 @@ VIDEO = Modality(
     flops=lazy("spectranet_vision.flops:video_flops"),
     example=lazy("spectranet_vision.examples:mp4_example"),
     fingerprint=lazy("spectranet_vision.fingerprint:video_fingerprint"),
+    describe=lazy("spectranet_vision.preview:describe_video"),
+    preview=lazy("spectranet_vision.preview:preview_video"),
     trunk=VIT,
     temporal=True,
 )
