@@ -1,0 +1,132 @@
+"""How are the bytes of a URL got? By fsspec, one attempt at a time; nothing here tries again.
+
+Every function may raise ``OSError``, whatever the family of errors of the store's own client: absence
+is ``FileNotFoundError``, an attempt that takes too long ``TimeoutError``. File systems are asked for at
+every use and never kept: fsspec keeps them by process and thread, and those of another process hang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from spectranet.errors import ConfigError, did_you_mean
+
+__all__ = ["fetch", "file_system", "glob", "info", "listing", "lists_sizes", "put", "stamp"]
+
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "hf": "huggingface_hub",
+}
+_STAMPS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "Last-Modified", "last_modified")
+_STAMPS += ("mtime", "modified", "updated", "created")
+_OURS = (TypeError, AttributeError, NameError, AssertionError)
+"""What is a mistake in a program rather than a failure of a store."""
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it.
+
+    Raises:
+        ConfigError: fsspec has no such protocol, or its package is not installed.
+    """
+    import fsspec
+    from fsspec.core import url_to_fs
+    from fsspec.registry import known_implementations
+
+    protocol = url.partition("://")[0].rpartition("::")[2]
+    try:
+        return url_to_fs(url)
+    except ImportError as error:
+        package = _PACKAGES.get(protocol)
+        how = f"python -m pip install {package}" if package else str(error)
+        raise ConfigError(f"'{url}' needs a package that is not installed:  {how}") from error
+    except ValueError as error:
+        known = {*fsspec.available_protocols(), *known_implementations}
+        if protocol in known:
+            raise ConfigError(f"'{url}' is no address that fsspec can use: {error}") from error
+        raise ConfigError(
+            f"'{url}': fsspec knows no '{protocol}://'.{did_you_mean(protocol, known)}"
+        ) from error
+
+
+def fetch(url: str, span: tuple[int, int] | None, timeout_s: float) -> bytes:
+    """Bytes ``span[0]`` to ``span[1]`` (exclusive), fewer where the object ends; or all of them."""
+    start, end = span or (None, None)
+    fs, path = file_system(url)
+    return bytes(_call(fs, "cat_file", path, start=start, end=end, timeout_s=timeout_s))
+
+
+def info(url: str, timeout_s: float) -> Mapping[str, Any]:
+    """What the store says of an object: ``size``, and more under names of its own."""
+    fs, path = file_system(url)
+    fs.invalidate_cache(fs._parent(path))
+    return dict(_call(fs, "info", path, timeout_s=timeout_s))
+
+
+def put(url: str, content: bytes, timeout_s: float) -> None:
+    """One object, at once: a store shows it whole or not at all."""
+    fs, path = file_system(url)
+    _call(fs, "pipe_file", path, content, timeout_s=timeout_s)
+
+
+def listing(folder: str, timeout_s: float) -> list[Mapping[str, Any]]:
+    """:func:`info` of everything in a folder; of HTTP servers only the names."""
+    fs, path = file_system(folder)
+    fs.invalidate_cache(path)
+    return list(_call(fs, "ls", path, detail=True, timeout_s=timeout_s))
+
+
+def glob(pattern: str, timeout_s: float) -> list[str]:
+    fs, path = file_system(pattern)
+    found = _call(fs, "glob", path, timeout_s=timeout_s)
+    return sorted(fs.unstrip_protocol(name) for name in found)
+
+
+def lists_sizes(url: str) -> bool:
+    """Whether a listing of a folder says the sizes: that of an HTTP server is a page of links."""
+    return not url.startswith(("http://", "https://"))
+
+
+def stamp(said: Mapping[str, Any]) -> str:
+    """What changes when the object does; an empty string where the store says nothing of the kind."""
+    name = next((name for name in _STAMPS if said.get(name)), None)
+    if name is None:
+        return ""
+    value = said[name]
+    # Some stores give a time as a date in one answer and as seconds in another.
+    return f"{name}={value.timestamp() if isinstance(value, datetime) else value}"
+
+
+def _call(fs: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> Any:
+    """Call ``fs.method``, for at most ``timeout_s`` where the file system is an asynchronous one.
+
+    Those of object stores are. Of the others only a deadline outside can end a call.
+    """
+    from fsspec.asyn import sync
+
+    try:
+        if fs.async_impl:
+            return sync(fs.loop, getattr(fs, f"_{method}"), *args, timeout=timeout_s, **kwargs)
+        return getattr(fs, method)(*args, **kwargs)
+    except FileNotFoundError as error:
+        status = getattr(error.__cause__, "status", 404)
+        if status in (404, 410):
+            raise
+        # fsspec's HTTP says so of every failure that it meets twice.
+        raise OSError(f"{type(error.__cause__).__name__}: {error.__cause__}") from error
+    except (OSError, *_OURS):
+        raise
+    except NotImplementedError as error:
+        raise OSError(f"this kind of store cannot do it ({method})") from error
+    except Exception as error:  # each store's client has its own family of errors
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,346 @@
+"""Bytes by address: the same functions for local paths and for any URL that fsspec knows.
+
+An address with ``://`` in it is a URL. Local files are read by the system's own calls, in microseconds,
+and fsspec is not imported for them. What fails is tried again, then given up for a while; see
+``patience.py`` for how long.
+"""
+
+from __future__ import annotations
+
+import glob as local_glob
+import io
+import itertools
+import os
+import posixpath
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from spectranet.data import patience, remote
+from spectranet.data.patience import persist
+from spectranet.errors import DataError
+
+__all__ = [
+    "AbsentError",
+    "Stat",
+    "glob",
+    "is_url",
+    "list_tars",
+    "open_stream",
+    "read_all",
+    "read_range",
+    "stat",
+    "stat_all",
+    "write_atomically",
+]
+
+_THREADS = 16
+_ALONE = 16
+"""So few objects of a folder are asked for one by one, since the folder may hold a million."""
+_BLOCK = 4 << 20
+"""What :func:`open_stream` fetches at a time: a scan of headers passes over all of a shard anyway."""
+
+
+class AbsentError(DataError):
+    """There is nothing at an address."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Attributes:
+    size: bytes.
+    stamp: another when the content is another: time of change, ETag; empty where a store has none.
+    """
+
+    size: int
+    stamp: str
+
+
+def is_url(path: str) -> bool:
+    return "://" in path
+
+
+def stat(path: str) -> Stat:
+    """Size and stamp of a file or an object.
+
+    Raises:
+        AbsentError: it is not there; said at once.
+        DataError: it cannot be asked for.
+    """
+
+    def attempt() -> Stat | None:
+        try:
+            return _remote_stat(path) if is_url(path) else _local_stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    found = persist(path, attempt)
+    if found is None:
+        raise AbsentError(f"'{path}' does not exist")
+    return found
+
+
+def stat_all(paths: Sequence[str]) -> list[Stat | None]:
+    """:func:`stat` of many; None for what is absent. One listing a folder where the store has sizes in it.
+
+    Raises:
+        DataError: something cannot be asked for.
+    """
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        folders[posixpath.dirname(path) if is_url(path) and remote.lists_sizes(path) else ""].append(path)
+    found: dict[str, Stat | None] = {}
+    for folder, inside in folders.items():
+        if folder and len(inside) > _ALONE:
+            found |= _listed(folder)
+        else:
+            found |= _each(inside)
+    return [found.get(path) for path in paths]
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """Exactly ``size`` bytes from ``offset`` on.
+
+    Raises:
+        DataError: it cannot be read, or ends sooner.
+    """
+    if is_url(path):
+        return persist(path, lambda: _fetch_range(path, offset, size))
+    return persist(path, lambda: _pread(path, offset, size))
+
+
+def read_all(path: str) -> bytes:
+    """All of a file, for files that are small.
+
+    Raises:
+        AbsentError: it is not there; said at once.
+        DataError: it cannot be read.
+    """
+
+    def attempt() -> bytes | None:
+        try:
+            if is_url(path):
+                return remote.fetch(path, None, patience.PATIENCE.whole_s)
+            with open(_local(path), "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+
+    content = persist(path, attempt)
+    if content is None:
+        raise AbsentError(f"'{path}' does not exist")
+    return content
+
+
+def open_stream(path: str) -> BinaryIO:
+    """A seekable file, for reading from front to back; of a URL it fetches 4 MiB at a time.
+
+    Raises:
+        AbsentError: it is not there.
+        DataError: it cannot be read; reading from it may raise this too.
+    """
+    if is_url(path):
+        return io.BufferedReader(_Ranges(path, stat(path).size), _BLOCK)
+    try:
+        return open(_local(path), "rb")
+    except FileNotFoundError as error:
+        raise AbsentError(f"'{path}' does not exist") from error
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from error
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """Write a file so that readers see the old content or the new one, also after a power cut.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        if is_url(path):
+            remote.put(path, content, patience.PATIENCE.whole_s)
+        else:
+            _replace(_local(path), content)
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be written: {error.strerror or error}") from error
+
+
+def list_tars(folder: str) -> list[str]:
+    """The ``*.tar`` in a folder, sorted; none where there is no such folder.
+
+    Raises:
+        DataError: it cannot be listed.
+    """
+    if not is_url(folder):
+        return sorted(local_glob.glob(os.path.join(local_glob.escape(_local(folder)), "*.tar")))
+    return sorted(address for address, _ in _listing(folder.rstrip("/")) if address.endswith(".tar"))
+
+
+def glob(pattern: str) -> list[str]:
+    """What matches ``*``, ``?`` and ``[…]``, sorted.
+
+    Raises:
+        DataError: the store cannot be listed.
+    """
+    if not is_url(pattern):
+        return sorted(local_glob.glob(_local(pattern)))
+    return persist(pattern, lambda: remote.glob(pattern, patience.PATIENCE.listing_s))
+
+
+# ------------------------------------------------------------------------------------------ local
+
+
+def _local(path: str) -> str:
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def _local_stat(path: str) -> Stat:
+    found = os.stat(_local(path))
+    return Stat(found.st_size, str(found.st_mtime_ns))
+
+
+def _pread(path: str, offset: int, size: int) -> bytes:
+    """Opening for each read costs microseconds, and keeps no state that threads could share."""
+    file = os.open(_local(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.pread(file, size, offset)
+        while len(content) < size:
+            more = os.pread(file, size - len(content), offset + len(content))
+            if not more:
+                raise _too_short(path)
+            content += more
+        return content
+    finally:
+        os.close(file)
+
+
+def _replace(path: str, content: bytes) -> None:
+    folder, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ------------------------------------------------------------------------------------------- URLs
+
+
+def _remote_stat(url: str) -> Stat:
+    return _as_stat(url, remote.info(url, patience.PATIENCE.attempt_s))
+
+
+def _as_stat(url: str, said: Mapping[str, Any]) -> Stat:
+    if said.get("size") is None:
+        raise DataError(
+            f"'{url}': the server does not say its size, so nothing can be read out of its middle"
+        )
+    return Stat(int(said["size"]), remote.stamp(said))
+
+
+def _listed(folder: str) -> dict[str, Stat | None]:
+    return {
+        address: _as_stat(address, said)
+        for address, said in _listing(folder)
+        if said.get("type") != "directory"
+    }
+
+
+def _listing(folder: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """(address, what is said of it) of everything in a folder of a store; none where there is no folder."""
+
+    def attempt() -> list[Mapping[str, Any]]:
+        try:
+            return remote.listing(folder, patience.PATIENCE.listing_s)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    entries = persist(folder, attempt)
+    return [(f"{folder}/{posixpath.basename(entry['name'])}", entry) for entry in entries]
+
+
+def _each(paths: Sequence[str]) -> dict[str, Stat | None]:
+    def one(path: str) -> Stat | None:
+        try:
+            return stat(path)
+        except AbsentError:
+            return None
+
+    if len(paths) <= _ALONE:
+        return {path: one(path) for path in paths}
+    chunk = max(1, len(paths) // (8 * _THREADS))
+    chunks = [paths[first : first + chunk] for first in range(0, len(paths), chunk)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(lambda chunk: [one(path) for path in chunk], chunks)
+        return dict(zip(paths, itertools.chain.from_iterable(found), strict=True))
+
+
+def _fetch_range(url: str, offset: int, size: int) -> bytes:
+    try:
+        content = remote.fetch(url, (offset, offset + size), patience.PATIENCE.attempt_s)
+    except TimeoutError:
+        raise
+    except OSError:
+        if _size(url) < offset + size:  # stores answer such a range in many ways
+            raise _too_short(url) from None
+        raise
+    if len(content) > size:
+        raise DataError(f"'{url}': its server gives whole files only, and ranges are needed")
+    if len(content) < size:
+        if _size(url) < offset + size:
+            raise _too_short(url)
+        raise OSError(f"{len(content)} bytes came instead of {size}")
+    return content
+
+
+def _size(url: str) -> float:
+    """Its size; infinite where that cannot be told, so that nothing is concluded from it."""
+    try:
+        return _remote_stat(url).size
+    except (OSError, DataError):
+        return float("inf")
+
+
+def _too_short(path: str) -> DataError:
+    return DataError(f"'{path}' is shorter than its index says; was it changed?")
+
+
+class _Ranges(io.RawIOBase):
+    """A URL as a file, by reads of ranges, each with the patience of :func:`read_range`."""
+
+    def __init__(self, url: str, size: int) -> None:
+        self._url, self._size, self._at = url, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = max(0, min(len(buffer), self._size - self._at))
+        if count:
+            buffer[:count] = read_range(self._url, self._at, count)
+            self._at += count
+        return count
