@@ -125,6 +125,8 @@ def test_sources_are_made_where_they_are_named_and_gone_with_null(shelf: Shelf) 
 
     both = load("data.sources.b={path: q, modalities: [echo], where: {split: 1}}", configs=(base,))
     assert both.config.data.sources["b"].where == {"split": "1"}
+    several = load("data.sources.b={path: q, modalities: [echo], where: {split: [1, val]}}", configs=(base,))
+    assert several.config.data.sources["b"].where == {"split": ["1", "val"]}
     assert both.provenance["data.sources.a.path"] == "file base.yaml"
     assert load("data.sources.a=null", configs=(base,)).config.data.sources == {}
 

@@ -46,7 +46,7 @@ def test_an_option_on_the_wrong_level_is_found_elsewhere(shelf: Shelf) -> None:
         "train.layers: unknown option. Did you mean 'model.decoder.layers'?  (command line)"
     ]
     (line,) = problems("data.zzz=4")
-    assert line == "data.zzz: unknown option. known: sources, workers, threads, prefetch  (command line)"
+    assert line.startswith("data.zzz: unknown option. known: sources, workers, threads, prefetch")
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,22 @@ def test_an_objective_whose_plugin_a_setting_leaves_out_names_the_setting(shelf:
         "objective_plugins, which does not name it; drop that setting, or write "
         "objective_plugins=[objectives]  (command line)"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("1.5", "1.5 is not text or a list of names, such as [a, b]"),
+        ("[train, {x: 1}]", "[train, {x: 1}] is not text or a list of names, such as [a, b]"),
+        ("[]", "is an empty list: no row would be left; name a value"),
+    ],
+)
+def test_where_takes_text_or_a_list_of_texts(shelf: Shelf, value: str, sentence: str) -> None:
+    path = "data.sources.a.where.split"
+
+    (line,) = problems(f"{path}={value}", configs=(write("base.yaml", BASE),))
+
+    assert line.strip() == f"{path}: {sentence}  (command line)"
 
 
 BASE = """

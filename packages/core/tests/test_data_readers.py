@@ -273,6 +273,22 @@ def test_a_where_column_that_does_not_exist_is_an_error_with_a_suggestion(tmp_pa
         open_path(path, OpenOptions(where={"spilt": "train"}))
 
 
+def test_where_keeps_rows_with_one_of_several_values_and_names_those_that_no_row_has(tmp_path):
+    rows = [{"text": f"t{i}", "Split": split} for i, split in enumerate(["train", "val", "test", "train"])]
+    path = write_jsonl(tmp_path / "m.jsonl", rows)
+
+    samples = open_path(path, OpenOptions(where={"split": ["train", "val"]}))
+
+    assert list(contents(samples, "text").values()) == [{"text": f"t{i}".encode()} for i in (0, 1, 3)]
+    assert samples.found == {"text": 3, "split": 3}
+    with pytest.raises(
+        DataError, match=r"no row with split=vall \(from where\)\. Did you mean 'val'\?"
+    ) as error:
+        open_path(path, OpenOptions(where={"split": ["train", "vall"], "sort": "x"}))
+    assert "values: test, train, val" in str(error.value)
+    assert "no column 'sort'" in str(error.value), "every problem is told"
+
+
 def test_a_manifest_that_is_missing_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jsonl' does not exist"):
         open_path(tmp_path / "gone.jsonl")

@@ -100,7 +100,7 @@ class Reader:
     A set may say more of itself in attributes, all of them optional:
 
     - ``dropped: Mapping[str, int]``: how many rows it leaves out, by reason;
-    - ``found: Sequence[str]``: which fields there are;
+    - ``found: Collection[str]``: which fields there are; as a mapping, also how many rows have each;
     - ``parts: Sequence[int]``: number of rows of each part (shard), where rows are numbered part after
       part. Parts are shuffled, then rows within windows of parts, so that few parts are open at once;
     - ``broken: Mapping[str, str]``: parts that can be read only in part or not at all, and why;

@@ -183,6 +183,9 @@ def _source_problems(path: str, source: SourceConfig, host: PluginHost) -> Itera
             yield f"{path}.modalities", missing_name("modality", name, host)
     if source.weight < 0:
         yield f"{path}.weight", f"{source.weight} is less than 0"
+    for column, values in source.where.items():
+        if values == []:
+            yield f"{path}.where.{column}", "is an empty list: no row would be left; name a value"
     for part in ("fields", "overrides"):
         for name in getattr(source, part):
             if name not in source.modalities:

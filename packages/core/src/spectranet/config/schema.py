@@ -7,7 +7,7 @@ the loaded plugins; see :mod:`spectranet.config.merge`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 __all__ = [
     "CheckpointConfig",
@@ -38,7 +38,9 @@ class SourceConfig:
     modalities: list[str] = option([], "modalities that every sample of this source has")
     weight: float = option(1.0, "share of the slots, relative to the other sources")
     fields: dict[str, str] = option({}, "modality -> extension or column, where its name is unusual")
-    where: dict[str, str] = option({}, "keep only rows whose column has this value (manifests)")
+    where: dict[str, Annotated[Any, str | list[str]]] = option(
+        {}, "keep only rows whose column has this value, or one of these: {split: [train, val]} (manifests)"
+    )
     overrides: dict[str, Any] = option({}, "modality -> options of it that differ in this source")
 
 

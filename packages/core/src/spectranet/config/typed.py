@@ -53,7 +53,7 @@ class Overlay:
 
     def lay(self, node: DictConfig, path: Path, values: Mapping[str, Any], origin: str) -> None:
         """Lay a mapping over a section: a dataclass node."""
-        hints = typing.get_type_hints(OmegaConf.get_type(node))
+        hints = typing.get_type_hints(OmegaConf.get_type(node), include_extras=True)
         for name, value in values.items():
             if name not in node:
                 self.unknown(path, name, [str(key) for key in node], origin)
@@ -135,7 +135,12 @@ class _MisfitError(Exception):
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a union; a type alone is its only alternative."""
+    """The alternatives of a union; a type alone is its only alternative.
+
+    ``Annotated[Any, str | list[str]]`` stands for a union that OmegaConf has no node for.
+    """
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = hint.__metadata__[0]
     if typing.get_origin(hint) in (Union, types.UnionType):
         return typing.get_args(hint)
     return (hint,)
@@ -149,7 +154,7 @@ def _fitting(value: Any, hint: Any) -> Any:
             raise _MisfitError
         return None
     lists = [part for part in parts if typing.get_origin(part) in (list, tuple)]
-    if lists:
+    if lists and (isinstance(value, list) or len(lists) == len(parts)):
         if not isinstance(value, list):
             raise _MisfitError
         return [_fitting(item, typing.get_args(lists[0])[0]) for item in value]

@@ -28,7 +28,8 @@ from spectranet.contracts import RawSample
 from spectranet.data.members import lacking
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
-from spectranet.errors import DataError, did_you_mean
+from spectranet.data.where import RowFilter, as_text
+from spectranet.errors import DataError
 
 __all__ = ["LITERAL_COLUMNS", "ManifestSamples", "is_manifest"]
 
@@ -54,7 +55,7 @@ class ManifestSamples:
         self._delimiter = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
         self._header: list[str] = []
         self.dropped: Counter[str] = Counter()
-        self.found: list[str] = []
+        self.found: Counter[str] = Counter()
         try:
             self._index(options)
         except FileNotFoundError as error:
@@ -85,8 +86,8 @@ class ManifestSamples:
         if isinstance(value, list | dict):
             raise DataError(f"{place}: column '{column}' holds a {type(value).__name__}, not one value")
         if column in self._literal and not column.endswith(_PATH_ENDINGS):
-            return _as_text(value).encode()
-        relative = os.path.normpath(_as_text(value))
+            return as_text(value).encode()
+        relative = os.path.normpath(as_text(value))
         if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir or "\0" in relative:
             raise DataError(
                 f"{place}: column '{column}' names '{value}', which is outside the manifest's folder; "
@@ -135,8 +136,8 @@ class ManifestSamples:
         return csv.reader(lines, delimiter=self._delimiter or ",")
 
     def _index(self, options: OpenOptions) -> None:
-        where = {name.lower(): value for name, value in options.where.items()}
-        seen_columns: dict[str, None] = {}
+        where = RowFilter(options)
+        found: Counter[str] = Counter()
         spans: list[tuple[int, int, int]] = []
         rows, broken, first_broken = 0, 0, ""
         for start, end, line, record in self._records():
@@ -147,10 +148,12 @@ class ManifestSamples:
                 broken += 1
                 first_broken = first_broken or f"line {line}: {error}"
                 continue
-            seen_columns |= dict.fromkeys(columns)
-            if any(_as_text(columns.get(name)) != value for name, value in where.items()):
-                continue
             filled = {name for name, value in columns.items() if not _is_empty(value)}
+            keeps = where.keeps(columns)
+            for name in columns:
+                found[name] += keeps and name in filled
+            if not keeps:
+                continue
             if options.met_by(filled):
                 spans.append((start, end, line))
             else:
@@ -160,12 +163,9 @@ class ManifestSamples:
             raise DataError(f"'{self.path}' is empty{header_only}")
         if broken:
             self.dropped[f"row that cannot be parsed (first {first_broken})"] = broken
-        self.found = list(seen_columns)
-        for name in where.keys() - seen_columns.keys():
-            raise DataError(
-                f"manifest '{self.path}' has no column '{name}' (from where)."
-                f"{did_you_mean(name, seen_columns)}\n  columns: {', '.join(sorted(seen_columns))}"
-            )
+        self.found = found
+        if problems := list(where.problems(found)):
+            raise DataError("\n".join(f"manifest '{self.path}' {problem}" for problem in problems))
         table_K3 = np.array(spans, dtype=np.int64).reshape(-1, 3)
         self._start_K, self._end_K, self._line_K = (np.ascontiguousarray(table_K3[:, i]) for i in range(3))
 
@@ -231,7 +231,3 @@ def _lines(file: Any) -> Iterator[tuple[int, int, int, bytes]]:
 
 def _is_empty(value: Any) -> bool:
     return value is None or value == ""
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -18,7 +18,7 @@ class OpenOptions:
     rows are then found when they are read, and replaced.
 
     Attributes:
-        where: keep only rows whose column has this value.
+        where: keep only rows whose column has this value, or one of these; see :meth:`kept_values`.
         needs: for each modality the fields that it may come from, the preferred first; a sample
             must have at least one of each.
         needed_by: the modality of each need, in the same order.
@@ -28,7 +28,7 @@ class OpenOptions:
         cache_bytes: most space that the copies may take.
     """
 
-    where: Mapping[str, str] = field(default_factory=dict)
+    where: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     needs: Sequence[Sequence[str]] = ()
     needed_by: Sequence[str] = ()
     literal: frozenset[str] = frozenset()
@@ -38,3 +38,10 @@ class OpenOptions:
     def met_by(self, fields: Sequence[str] | set[str] | Mapping[str, object]) -> bool:
         """Whether a sample with these fields has one for every need."""
         return all(any(name in fields for name in names) for names in self.needs)
+
+    def kept_values(self) -> dict[str, tuple[str, ...]]:
+        """``where`` with column names in lower case, and one value as a list of one."""
+        return {
+            name.lower(): (values,) if isinstance(values, str) else tuple(values)
+            for name, values in self.where.items()
+        }

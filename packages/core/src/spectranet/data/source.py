@@ -15,12 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from spectranet.config import DataConfig, SourceConfig
 from spectranet.contracts import Modality, Reader, SampleSet
 from spectranet.data.manifest import LITERAL_COLUMNS
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
-from spectranet.errors import ConfigError, DataError, did_you_mean
+from spectranet.errors import ConfigError, DataError, PluginError, did_you_mean
 
 __all__ = ["Source", "open_source", "open_sources"]
 
@@ -53,6 +55,20 @@ class Source:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def parts(self) -> Sequence[int]:
+        """Number of rows of each part (shard); rows are numbered part after part.
+
+        Raises:
+            PluginError: the reader's numbers do not add up to its rows.
+        """
+        parts: Sequence[int] = getattr(self.samples, "parts", (len(self),))
+        if (rows := int(np.sum(parts))) != len(self):
+            raise PluginError(
+                f"source '{self.name}': its reader counts {rows} rows in parts, and {len(self)} in all"
+            )
+        return parts
+
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
         """Key of the sample in ``row`` and the undecoded bytes of each modality.
 
@@ -69,6 +85,11 @@ class Source:
                 raise DataError(f"sample '{raw.key}' has no {modality} (looked for {', '.join(names)})")
             content[modality] = raw.fields[found]
         return raw.key, content
+
+    def key(self, row: int) -> str:
+        """What to call the sample in ``row`` where it cannot be read; asks nothing of the storage."""
+        named = getattr(self.samples, "key", None)
+        return named(row) if named else f"row {row}"
 
     def describe(self) -> str:
         """One line: ``emoji: 3635 samples of image, text (177 left out: 177 rows without text)``."""
@@ -160,7 +181,8 @@ def _nothing_usable(source: Source, config: SourceConfig, found: Sequence[str], 
     if source.dropped:
         lines[0] += f": {_reasons(source.dropped)}"
     elif config.where:
-        wanted = ", ".join(f"{column}={value}" for column, value in config.where.items())
+        kept = OpenOptions(where=config.where).kept_values()
+        wanted = ", ".join(f"{column}={' or '.join(values)}" for column, values in kept.items())
         lines.append(f"where: no row has {wanted}")
     listed = ", ".join(found[:_FEW]) + (", …" if len(found) > _FEW else "")
     wanted_by_any = {name for names in source.fields.values() for name in names}
