@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 import tracemalloc
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spectranet.data.ahead import Ahead
 from spectranet.data.mixing import Mixture
 from spectranet.data.order import Order
 from spectranet.data.schedule import Schedule
@@ -44,54 +47,195 @@ def test_65_20_15_is_exact_every_hundred_slots():
         assert counts == [65 * hundreds, 20 * hundreds, 15 * hundreds]
 
 
-@given(st.integers(1, 700), st.integers(0, 5), st.integers(0, 2**40))
-@settings(max_examples=60)
-def test_every_epoch_has_every_row_once(size, epoch, seed):
-    order = Order(seed, "source", size)
-    assert sorted(order.row(epoch * size + i) for i in range(size)) == list(range(size))
+shards = st.lists(st.integers(0, 60), min_size=1, max_size=30).filter(any)
+"""Rows of each part of a source; some parts have none."""
 
 
-def test_orders_differ_between_epochs_sources_and_seeds():
-    def rows(seed, source, epoch):
-        return [Order(seed, source, 50).row(50 * epoch + i) for i in range(50)]
+@given(shards, st.integers(1, 40), st.integers(0, 5), st.integers(0, 2**40))
+@settings(max_examples=150)
+def test_every_epoch_has_every_row_once(parts, window, epoch, seed):
+    order = Order(seed, "source", parts, window)
+    rows = [order.row(epoch * order.size + i) for i in range(order.size)]
+    assert sorted(rows) == list(range(order.size))
 
-    orders = [rows(0, "a", 0), rows(0, "a", 1), rows(0, "b", 0), rows(1, "a", 0)]
-    assert len({tuple(order) for order in orders}) == 4
+
+@given(shards, st.integers(1, 40), st.integers(0, 3))
+def test_windows_hold_about_as_many_parts_as_asked_and_mix_no_others(parts, window, epoch):
+    order = Order(7, "source", parts, window)
+    part_of_row = np.repeat(np.arange(len(parts)), parts)
+    first, seen, sizes = epoch * order.size, [], []
+    while first < (epoch + 1) * order.size:
+        end = order.window_end(first)
+        inside = {int(part_of_row[order.row(ordinal)]) for ordinal in range(first, end)}
+        assert end - first == sum(parts[part] for part in inside)
+        seen += inside
+        sizes.append(len(inside))
+        first = end
+    assert sorted(seen) == [part for part, rows in enumerate(parts) if rows]
+    assert max(sizes) <= max(1.5 * window, 1)
+    if 0 not in parts:
+        assert max(sizes) - min(sizes) <= 1
+        assert len(sizes) == 1 or min(sizes) >= window / 1.5
+
+
+def test_parts_fewer_than_a_window_are_mixed_as_one():
+    order = Order(0, "source", [10] * 32, 32)
+    rows = np.array([order.row(i) for i in range(320)])
+    assert order.window_end(0) == 320
+    assert len(set(rows[:32] // 10)) > 15
+
+
+@given(shards, st.integers(1, 40), st.permutations(range(40)))
+def test_a_row_does_not_depend_on_what_was_asked_before(parts, window, asked):
+    """Windows and epochs that are kept for the next question change no answer."""
+    order = Order(1, "source", parts, window)
+    far = [i * max(1, order.size // 13) for i in asked]
+    assert [order.row(i) for i in far] == [Order(1, "source", parts, window).row(i) for i in far]
+
+
+def test_orders_differ_between_epochs_sources_seeds_and_windows():
+    def rows(seed, source, epoch, window=100):
+        order = Order(seed, source, [10] * 5, window)
+        return tuple(order.row(50 * epoch + i) for i in range(50))
+
+    orders = [rows(0, "a", 0), rows(0, "a", 1), rows(0, "b", 0), rows(1, "a", 0), rows(0, "a", 0, 2)]
+    assert len(set(orders)) == 5
+
+
+def test_an_order_is_the_same_in_another_process_and_release():
+    """Written down once: a run that goes on under a newer release must find the same order."""
+    order = Order(5, "source", [3, 0, 4, 2, 5, 1], 2)
+    first = (3, 6, 4, 5, 8, 7, 14, 1, 0, 2, 12, 13, 10, 9, 11)
+    second = (6, 4, 3, 14, 5, 7, 8, 12, 9, 13, 10, 1, 2, 0, 11)
+    assert tuple(order.row(i) for i in range(30)) == first + second
+    assert [order.replacement(3, attempt) for attempt in range(1, 12)] == [4, 5, 3, 6, 4, 5, 3, 6, 3, 6, 9]
+
+
+def test_an_order_pickles_and_threads_share_it():
+    order = Order(0, "source", [50] * 64, 8)
+    expected = [Order(0, "source", [50] * 64, 8).row(i) for i in range(2 * order.size)]
+    copy = pickle.loads(pickle.dumps(order))
+    with ThreadPoolExecutor(4) as pool:
+        ordinals = [i for start in range(4) for i in range(start, 2 * order.size, 4)]
+        rows = dict(zip(ordinals, pool.map(copy.row, ordinals), strict=True))
+    assert [rows[i] for i in range(2 * order.size)] == expected
 
 
 @pytest.mark.parametrize("size", [7, 12, 16])
 def test_every_row_lands_everywhere_alike(size):
     """Chi-squared of (position, row), and of (row, row that follows), over 2,000 epochs."""
-    epochs = 2000
-    order = Order(3, "source", size)
+    order = Order(3, "source", [size], 1)
+    landed, followed = landing(order, epochs=2000)
+    assert followed.diagonal().sum() == 0
+    assert_even(landed, (size - 1) ** 2)
+    assert_even(followed[~np.eye(size, dtype=bool)], size**2 - size)
+
+
+def test_every_part_lands_everywhere_alike():
+    """Parts of one row, each its own window: the order of rows is that of the parts."""
+    order = Order(3, "source", [1] * 16, 1)
+    landed, followed = landing(order, epochs=2000)
+    assert_even(landed, 15**2)
+    assert_even(followed[~np.eye(16, dtype=bool)], 16**2 - 16)
+
+
+def landing(order: Order, epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often (position, row), and (row, row after it), occur."""
+    size = order.size
     rows_EN = np.array([[order.row(e * size + i) for i in range(size)] for e in range(epochs)])
-    landed = np.zeros((size, size))
-    followed = np.zeros((size, size))
+    landed, followed = np.zeros((size, size)), np.zeros((size, size))
     for i in range(size):
         np.add.at(landed[i], rows_EN[:, i], 1)
     np.add.at(followed, (rows_EN[:, :-1].ravel(), rows_EN[:, 1:].ravel()), 1)
-    assert followed.diagonal().sum() == 0
-    for counts, freedom in ((landed, (size - 1) ** 2), (followed[~np.eye(size, dtype=bool)], size**2 - size)):
-        expected = counts.sum() / counts.size
-        excess = ((counts - expected) ** 2 / expected).sum() - freedom
-        assert excess < 5 * np.sqrt(2 * freedom)
+    return landed, followed
+
+
+def assert_even(counts: np.ndarray, freedom: int) -> None:
+    expected = counts.sum() / counts.size
+    excess = ((counts - expected) ** 2 / expected).sum() - freedom
+    assert excess < 5 * np.sqrt(2 * freedom)
 
 
 def test_neighbours_in_storage_are_apart_in_a_large_source():
     size = 10**10
-    rows = np.array([Order(0, "source", size).row(i) for i in range(2000)], dtype=np.float64)
+    order = Order(0, "source", [size], 32)
+    rows = np.array([order.row(i) for i in range(2000)], dtype=np.float64)
     assert abs(np.corrcoef(rows[:-1], rows[1:])[0, 1]) < 0.1
     assert abs(np.diff(rows)).mean() == pytest.approx(size / 3, rel=0.1)
 
 
-def test_an_order_of_ten_billion_rows_holds_none_of_them():
-    order = Order(0, "source", 10**10)
+def test_an_order_of_ten_billion_rows_in_a_million_parts_holds_none_of_them():
+    """Memory is that of arrays over the parts, for at most two epochs, wherever one looks."""
+    parts = np.full(10**6, 10**4)
     tracemalloc.start()
-    rows = {order.row(9 * 10**9 + i) for i in range(1000)}
-    _, peak = tracemalloc.get_traced_memory()
+    order = Order(0, "source", parts, 32)
+    rows = [order.row(epoch * 10**10 + 9 * 10**9 + i) for epoch in range(3) for i in range(1000)]
+    held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(rows) == 1000 and peak < 1_000_000
+    assert len(set(rows)) == 3000
+    assert held < 40 * len(parts)
 
+
+# ------------------------------------------------------------------------------------ replacements
+
+
+@given(shards, st.integers(1, 10), st.integers(0, 2000))
+def test_replacements_are_near_at_first_and_reach_every_row_in_the_end(parts, window, ordinal):
+    order = Order(0, "source", parts, window)
+    first = next(
+        i for i in range(ordinal - ordinal % order.size, ordinal + 1) if order.window_end(i) > ordinal
+    )
+    nearby = {order.row(i) for i in range(first, order.window_end(ordinal))}
+    near = [order.replacement(ordinal, attempt) for attempt in range(1, 9)]
+    assert set(near) <= nearby
+    assert len(set(near)) == min(8, len(nearby))
+    far = [order.replacement(ordinal, attempt) for attempt in range(9, 9 + order.size)]
+    assert sorted(far) == list(range(order.size))
+
+
+def test_samples_that_follow_each_other_are_replaced_by_others():
+    order = Order(0, "source", [1000], 1)
+    chosen = [order.replacement(ordinal, attempt) for ordinal in range(100) for attempt in (1, 2)]
+    assert len(set(chosen)) > 170
+
+
+# ----------------------------------------------------------------------------------- parts ahead
+
+
+@given(shards, st.integers(1, 10), st.integers(0, 500))
+def test_the_parts_ahead_are_those_that_the_next_samples_come_from(parts, window, ordinal):
+    order = Order(0, "source", parts, window)
+    part_of_row = np.repeat(np.arange(len(parts)), parts)
+    end = order.window_end(order.window_end(ordinal))
+    used = {int(part_of_row[order.row(i)]) for i in range(ordinal, end)}
+    ahead = order.parts_ahead(ordinal)
+    assert used <= set(ahead) and len(set(ahead)) == len(ahead)
+    assert all(parts[part] for part in ahead)
+
+
+class Told:
+    """A sample set that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[int]] = []
+
+    def ahead(self, parts: list[int]) -> None:
+        self.calls.append(parts)
+
+
+def test_a_sample_set_is_told_once_a_window_however_many_threads_read():
+    order, told = Order(0, "source", [5] * 12, 3), Told()
+    ahead = Ahead(told, order)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ahead.reach, range(2 * order.size)))
+    assert sorted(told.calls) == sorted(order.parts_ahead(i) for i in range(0, 120, 15))
+
+
+def test_a_sample_set_that_cannot_look_ahead_is_left_alone():
+    Ahead(object(), Order(0, "source", [5], 1)).reach(0)
+
+
+# -------------------------------------------------------------------------------------- schedule
 
 cuts = st.tuples(st.sampled_from([1, 2, 3, 4, 6, 12]), st.sampled_from([None, 1, 2, 3, 12, 24]))
 

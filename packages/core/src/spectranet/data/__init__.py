@@ -9,6 +9,7 @@ From storage to micro-batches, a file per step:
 ``mixing.py``         slot -> source, by weight
 ``order.py``          sample number of a source -> row, shuffled per epoch
 ``schedule.py``       (step, rank) -> addresses of micro-batches
+``ahead.py``          the parts that will be wanted soon, told to the reader
 ``pipeline.py``       address -> decoded, transformed, masked samples
 ``collate.py``        samples -> :class:`spectranet.contracts.Batch`
 ``build.py``          all sources' pipelines from a configuration

@@ -12,6 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from spectranet.config import Config
 from spectranet.contracts import Modality
+from spectranet.data.ahead import Ahead
+from spectranet.data.order import Order
 from spectranet.data.pipeline import Pipeline, Viewer
 from spectranet.data.source import Source
 from spectranet.errors import ConfigError, PluginError
@@ -47,7 +49,8 @@ def build_pipelines(
                 continue
             _check_pickles(viewer)
             viewers.append(viewer)
-        pipelines.append(Pipeline(source, tuple(viewers), config.train.seed))
+        order = Order(config.train.seed, source.name, source.parts, config.data.window_shards)
+        pipelines.append(Pipeline(source, tuple(viewers), order, Ahead(source.samples, order)))
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return pipelines

@@ -219,7 +219,7 @@ def _schedule(config: Config, sources: Sequence[Source], ranks: int) -> Schedule
 
 
 def _check(config: Config) -> None:
-    smallest = {"workers": 0, "threads": 1, "prefetch": 1}
+    smallest = {"workers": 0, "threads": 1, "prefetch": 1, "window_shards": 1}
     problems = [
         f"data.{name} must be at least {least}, not {getattr(config.data, name)}"
         for name, least in smallest.items()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from spectranet.contracts import Modality, Values
+from spectranet.data.ahead import Ahead
 from spectranet.data.order import Order
 from spectranet.data.source import Source
 from spectranet.errors import DataError, PluginError
@@ -112,7 +113,8 @@ class Pipeline:
     source: Source
     viewers: tuple[Viewer, ...]
     """Sorted by name."""
-    seed: int
+    order: Order
+    ahead: Ahead
 
     def at(self, ordinal: int) -> tuple[Sample, tuple[Skipped, ...]]:
         """Sample number ``ordinal`` of a run, and those that were tried for it and could not be used.
@@ -122,11 +124,11 @@ class Pipeline:
         Raises:
             DataError: none of ``MAX_ATTEMPTS`` rows could be used.
         """
-        order = Order(self.seed, self.source.name, len(self.source))
+        self.ahead.reach(ordinal)
         skipped: list[Skipped] = []
         tried: set[int] = set()
         for attempt in range(MAX_ATTEMPTS):
-            row = order.replacement(ordinal, attempt) if attempt else order.row(ordinal)
+            row = self.order.replacement(ordinal, attempt) if attempt else self.order.row(ordinal)
             tried.add(row)
             sample = self.at_row(row, ordinal)
             if isinstance(sample, Sample):
@@ -147,7 +149,7 @@ class Pipeline:
         key = f"row {row}"
         try:
             key, content = self.source.read(row)
-            seed = (self.seed, self.source.name, ordinal)
+            seed = (self.order.seed, self.source.name, ordinal)
             return Sample(key, {each.name: each.view(content[each.name], seed) for each in self.viewers})
         except (DataError, OSError) as error:
             return Skipped(self.source.name, key, str(error) or type(error).__name__)

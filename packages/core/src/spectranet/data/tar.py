@@ -150,7 +150,8 @@ class TarSamples:
         self._shards = [scan_shard(shard) for shard in expand_shards(path)]
         self.found = sorted({name for shard in self._shards for name in shard.extensions})
         self._kept = [self._keep(shard, options) for shard in self._shards]
-        self._last = np.cumsum([len(kept) for kept in self._kept])
+        self.parts = [len(kept) for kept in self._kept]
+        self._last = np.cumsum(self.parts)
         """int64 (S,): number of rows up to the end of each shard."""
 
     def __len__(self) -> int:

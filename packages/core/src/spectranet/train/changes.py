@@ -10,7 +10,7 @@ from spectranet.train.checkpoint import Checkpoint, CheckpointError
 
 __all__ = ["check_changes", "differences"]
 
-_ORDER = ("data.sources.", "train.seed", "train.global_batch", "train.slots")
+_ORDER = ("data.sources.", "data.window_shards", "train.seed", "train.global_batch", "train.slots")
 """What the order of the samples depends on: under another one a step count means nothing."""
 _MOST_LINES = 8
 
