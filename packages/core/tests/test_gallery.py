@@ -13,6 +13,7 @@ from numbers_modality import numbers
 from spectranet.config import Config, EvalConfig, SourceConfig
 from spectranet.data.readers import readers
 from spectranet.report.gallery import gallery_section
+from spectranet.report.media import LARGEST_ITEM_B
 from spectranet.tasks import gallery as gallery_module
 from spectranet.tasks.gallery import build_gallery, write_gallery
 
@@ -45,7 +46,7 @@ def config(tmp_path) -> Config:
 
 
 def picture(n: int) -> bytes:
-    return PNG + bytes([n] * (gallery_module.LARGEST_ITEM_B if n == BIG else 20 + n))
+    return PNG + bytes([n] * (LARGEST_ITEM_B if n == BIG else 20 + n))
 
 
 def example(query: int, *ranked: int) -> dict:

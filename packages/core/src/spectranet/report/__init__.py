@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from spectranet.report.document import write_page
 from spectranet.report.page import page
 from spectranet.report.records import read_run
 
@@ -22,7 +22,5 @@ def render(run_dir: Path) -> Path:
     """
     html = page(read_run(Path(run_dir)))
     path = Path(run_dir) / "report.html"
-    unfinished = path.with_name(f".report.html.{os.getpid()}")
-    unfinished.write_text(html, encoding="utf-8")
-    unfinished.replace(path)
+    write_page(path, html)
     return path

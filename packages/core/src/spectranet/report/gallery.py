@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-__all__ = ["gallery_section"]
+from spectranet.report.media import media
 
-_EMBEDDED = re.compile(r"data:(image|audio|video)/[a-z0-9.+-]+;base64,[A-Za-z0-9+/=]*")
+__all__ = ["gallery_section"]
 
 
 def gallery_section(gallery: Mapping[str, Any]) -> str:
@@ -50,7 +49,7 @@ def _row(row: Mapping[str, Any]) -> str:
         place = row.get("place")
         where = f"answer, place {place}" if place else "answer, further down"
         found += _cell(answer, where, "answer")
-    query = f'<div class="query">{_media(row["query"])}</div>'
+    query = f'<div class="query">{media(row["query"])}</div>'
     return f'<div class="query-row">{query}<div class="found">{found}</div></div>'
 
 
@@ -61,22 +60,9 @@ def _cell(item: Mapping[str, Any], place: int | str, mark: str) -> str:
         title += f", similarity {item['score']:.3f}"
     sign = '<span class="tick-mark" role="img" aria-label="right">✓</span>' if mark == "right" else ""
     return (
-        f'<div class="cell {mark}" title="{escape(title)}">{_media(item)}'
+        f'<div class="cell {mark}" title="{escape(title)}">{media(item)}'
         f'<span class="place">{escape(caption)}</span>{sign}</div>'
     )
-
-
-def _media(item: Mapping[str, Any]) -> str:
-    kind, uri = item.get("kind"), str(item.get("uri", ""))
-    if kind == "text":
-        return f'<span class="words">{escape(str(item.get("text", "")))}</span>'
-    if kind in ("image", "audio", "video") and _EMBEDDED.fullmatch(uri):
-        if kind == "image":
-            return f'<img alt="{escape(str(item.get("key", "")))}" src="{uri}">'
-        if kind == "audio":
-            return f'<audio controls preload="none" src="{uri}"></audio>'
-        return f'<video muted loop controls playsinline preload="metadata" src="{uri}"></video>'
-    return f'<span class="absent">{escape(str(item.get("note", "cannot be shown")))}</span>'
 
 
 def _kind_of(rows: list[Mapping[str, Any]]) -> str:

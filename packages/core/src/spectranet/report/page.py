@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files
 from typing import TypeGuard
 
 from spectranet.report.curves import Curve, draw
+from spectranet.report.document import contents, document
 from spectranet.report.gallery import gallery_section
 from spectranet.report.numbers import count, duration, percent, short
 from spectranet.report.records import RunRecords
@@ -38,28 +36,8 @@ def page(run: RunRecords) -> str:
         "Further figures": _further_figures(run),
         "Configuration": _origin(run),
     }
-    body = _headline(run) + _contents(sections) + "".join(sections.values())
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(run.name)}: SpectraNet run</title>\n<style>\n{_part('style.css')}</style></head>\n"
-        f"<body><main>{body}</main>\n<script>\n{_part('clips.js')}</script></body></html>\n"
-    )
-
-
-def _part(name: str) -> str:
-    return files("spectranet.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _contents(sections: Mapping[str, str]) -> str:
-    """Links to the sections that are there; each begins with an element that has an id."""
-    links = []
-    for title, html in sections.items():
-        identity = re.match(r'<\w+ id="([a-z-]+)"', html)
-        if identity:
-            links.append(f'<a href="#{identity[1]}">{escape(title)}</a>')
-    return f"<nav>{''.join(links)}</nav>"
+    body = _headline(run) + contents(sections) + "".join(sections.values())
+    return document(f"{run.name}: SpectraNet run", body)
 
 
 def _headline(run: RunRecords) -> str:

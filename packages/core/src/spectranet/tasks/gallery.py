@@ -6,7 +6,6 @@ stored. A browser decodes them, so nothing here does.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,11 @@ from spectranet.config import Config
 from spectranet.contracts import Modality, Reader
 from spectranet.data.source import Source, open_source
 from spectranet.report import render
+from spectranet.report.media import Budget, embedded
 
 __all__ = ["build_gallery", "write_gallery"]
 
-LARGEST_ITEM_B = 300_000
 LARGEST_GALLERY_B = 16_000_000
-_LONGEST_TEXT = 300
 
 
 def write_gallery(
@@ -72,7 +70,7 @@ def build_gallery(
         ConfigError, DataError: a source cannot be opened.
     """
     gallery: dict[str, Any] = {}
-    budget = _Budget(LARGEST_GALLERY_B)
+    budget = Budget(LARGEST_GALLERY_B)
     for direction, all_shown in examples.items():
         name, _, pair = direction.rpartition("/")
         if name not in config.eval.sources or not all_shown:
@@ -111,26 +109,10 @@ def _row(
     }
 
 
-class _Budget:
-    """How many bytes the page may still take."""
-
-    def __init__(self, left_B: int) -> None:
-        self.left_B = left_B
-
-    def refusal(self, size_B: int) -> str:
-        """Why ``size_B`` more bytes are too many, or an empty string and they are taken."""
-        if size_B > LARGEST_ITEM_B:
-            return f"{size_B / 1000:.0f} kB, too large to show"
-        if size_B > self.left_B:
-            return "left out: the page is large enough"
-        self.left_B -= size_B
-        return ""
-
-
 class _Samples:
     """Items of one source by the keys of its samples; each sample is read once."""
 
-    def __init__(self, source: Source, rows: Mapping[str, int], budget: _Budget) -> None:
+    def __init__(self, source: Source, rows: Mapping[str, int], budget: Budget) -> None:
         self.source = source
         self.rows = rows
         self.budget = budget
@@ -141,45 +123,7 @@ class _Samples:
             return {"key": key, "kind": "none", "note": "not in the source any more"}
         if key not in self.read:
             self.read[key] = self.source.read(self.rows[key])[1]
-        return {"key": key} | _shown(self.read[key][modality], modality, self.budget)
-
-
-def _shown(content: bytes, modality: str, budget: _Budget) -> dict[str, str]:
-    """An item for undecoded bytes, by their first ones."""
-    media_type = _media_type(content)
-    if media_type is None:
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            return {"kind": "none", "note": f"{len(content)} bytes of a form that is not shown"}
-        return {"kind": "text", "text": text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"}
-    refusal = budget.refusal(len(content))
-    if refusal:
-        return {"kind": "none", "note": refusal}
-    kind = media_type.partition("/")[0]
-    if modality == "audio" and kind == "video":
-        kind = "audio"  # a sound track: what the model heard, without what it did not see
-    return {"kind": kind, "uri": f"data:{media_type};base64,{base64.b64encode(content).decode()}"}
-
-
-def _media_type(content: bytes) -> str | None:
-    """The type that the first bytes tell, of those that browsers show."""
-    for start, media_type in (
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF8", "image/gif"),
-        (b"fLaC", "audio/flac"),
-        (b"OggS", "audio/ogg"),
-        (b"ID3", "audio/mpeg"),
-        (b"\x1a\x45\xdf\xa3", "video/webm"),
-    ):
-        if content.startswith(start):
-            return media_type
-    if content[:4] == b"RIFF":
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(content[8:12])
-    if content[4:8] == b"ftyp":
-        return {b"avif": "image/avif", b"M4A ": "audio/mp4"}.get(content[8:12], "video/mp4")
-    return None
+        return {"key": key} | embedded(self.read[key][modality], modality, self.budget)
 
 
 def _rows_of(source: Source, keys: set[str]) -> dict[str, int]:
