@@ -34,7 +34,7 @@ class Request:
 class Fault:
     kind: str
     times: int | None
-    """Requests that still meet it; None: all until it is mended."""
+    """GETs of ranges that still meet it (others do so uncounted); None: all until it is mended."""
 
 
 class Store:
@@ -72,7 +72,8 @@ class Store:
         self._released = threading.Event()
 
     def gets(self, name: str) -> list[Request]:
-        return [each for each in self.requests if each.method == "GET" and each.name == name]
+        """The GETs of a range of ``name``."""
+        return [each for each in self.requests if each.method == "GET" and each.name == name and each.range]
 
     def fault(self, request: Request) -> str | None:
         """Which fault this request meets; counts it."""
@@ -81,10 +82,10 @@ class Store:
             fault = self._faults.get(request.name)
             if fault is None or (request.method == "HEAD" and fault.kind == "short"):
                 return None
-            if fault.times is not None:
-                if fault.times == 0:
-                    return None
+            if fault.times is not None and request.range:
                 fault.times -= 1
+                if fault.times == 0:
+                    del self._faults[request.name]
             return fault.kind
 
     def wait(self) -> None:

@@ -13,6 +13,7 @@ import itertools
 import os
 import posixpath
 import secrets
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +26,14 @@ from spectranet.data.patience import persist
 from spectranet.errors import DataError
 
 __all__ = [
-    "AbsentError",
+    "Absent",
     "Stat",
     "glob",
     "is_url",
     "list_tars",
     "open_stream",
     "read_all",
+    "read_local",
     "read_range",
     "stat",
     "stat_all",
@@ -45,7 +47,7 @@ _BLOCK = 4 << 20
 """What :func:`open_stream` fetches at a time: a scan of headers passes over all of a shard anyway."""
 
 
-class AbsentError(DataError):
+class Absent(DataError):  # noqa: N818 - an answer rather than a failure
     """There is nothing at an address."""
 
 
@@ -68,7 +70,7 @@ def stat(path: str) -> Stat:
     """Size and stamp of a file or an object.
 
     Raises:
-        AbsentError: it is not there; said at once.
+        Absent: it is not there; said at once.
         DataError: it cannot be asked for.
     """
 
@@ -80,7 +82,7 @@ def stat(path: str) -> Stat:
 
     found = persist(path, attempt)
     if found is None:
-        raise AbsentError(f"'{path}' does not exist")
+        raise Absent(f"'{path}' does not exist")
     return found
 
 
@@ -110,14 +112,36 @@ def read_range(path: str, offset: int, size: int) -> bytes:
     """
     if is_url(path):
         return persist(path, lambda: _fetch_range(path, offset, size))
-    return persist(path, lambda: _pread(path, offset, size))
+    return persist(path, lambda: read_local(path, offset, size))
+
+
+def read_local(path: str, offset: int, size: int) -> bytes:
+    """:func:`read_range` of a local file, tried once.
+
+    Opening for each read costs microseconds, and keeps no state that threads could share.
+
+    Raises:
+        DataError: it ends sooner.
+        OSError: it cannot be read.
+    """
+    file = os.open(_local(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        content = os.pread(file, size, offset)
+        while len(content) < size:
+            more = os.pread(file, size - len(content), offset + len(content))
+            if not more:
+                raise _too_short(path)
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 def read_all(path: str) -> bytes:
     """All of a file, for files that are small.
 
     Raises:
-        AbsentError: it is not there; said at once.
+        Absent: it is not there; said at once.
         DataError: it cannot be read.
     """
 
@@ -132,7 +156,7 @@ def read_all(path: str) -> bytes:
 
     content = persist(path, attempt)
     if content is None:
-        raise AbsentError(f"'{path}' does not exist")
+        raise Absent(f"'{path}' does not exist")
     return content
 
 
@@ -140,7 +164,7 @@ def open_stream(path: str) -> BinaryIO:
     """A seekable file, for reading from front to back; of a URL it fetches 4 MiB at a time.
 
     Raises:
-        AbsentError: it is not there.
+        Absent: it is not there.
         DataError: it cannot be read; reading from it may raise this too.
     """
     if is_url(path):
@@ -148,7 +172,7 @@ def open_stream(path: str) -> BinaryIO:
     try:
         return open(_local(path), "rb")
     except FileNotFoundError as error:
-        raise AbsentError(f"'{path}' does not exist") from error
+        raise Absent(f"'{path}' does not exist") from error
     except OSError as error:
         raise DataError(f"'{path}' cannot be read: {error.strerror or error}") from error
 
@@ -200,21 +224,6 @@ def _local(path: str) -> str:
 def _local_stat(path: str) -> Stat:
     found = os.stat(_local(path))
     return Stat(found.st_size, str(found.st_mtime_ns))
-
-
-def _pread(path: str, offset: int, size: int) -> bytes:
-    """Opening for each read costs microseconds, and keeps no state that threads could share."""
-    file = os.open(_local(path), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        content = os.pread(file, size, offset)
-        while len(content) < size:
-            more = os.pread(file, size - len(content), offset + len(content))
-            if not more:
-                raise _too_short(path)
-            content += more
-        return content
-    finally:
-        os.close(file)
 
 
 def _replace(path: str, content: bytes) -> None:
@@ -277,7 +286,7 @@ def _each(paths: Sequence[str]) -> dict[str, Stat | None]:
     def one(path: str) -> Stat | None:
         try:
             return stat(path)
-        except AbsentError:
+        except Absent:
             return None
 
     if len(paths) <= _ALONE:
@@ -290,29 +299,33 @@ def _each(paths: Sequence[str]) -> dict[str, Stat | None]:
 
 
 def _fetch_range(url: str, offset: int, size: int) -> bytes:
+    """One attempt, in the time of one attempt."""
+    end_s = time.monotonic() + patience.PATIENCE.attempt_s
     try:
         content = remote.fetch(url, (offset, offset + size), patience.PATIENCE.attempt_s)
-    except TimeoutError:
-        raise
     except OSError:
-        if _size(url) < offset + size:  # stores answer such a range in many ways
+        if _ends_before(url, offset + size, end_s):  # stores answer such a range in many ways
             raise _too_short(url) from None
         raise
     if len(content) > size:
         raise DataError(f"'{url}': its server gives whole files only, and ranges are needed")
     if len(content) < size:
-        if _size(url) < offset + size:
+        if _ends_before(url, offset + size, end_s):
             raise _too_short(url)
         raise OSError(f"{len(content)} bytes came instead of {size}")
     return content
 
 
-def _size(url: str) -> float:
-    """Its size; infinite where that cannot be told, so that nothing is concluded from it."""
+def _ends_before(url: str, end: int, until_s: float) -> bool:
+    """Whether an object is known to have fewer bytes than ``end``; asks until a time of the clock."""
+    left_s = until_s - time.monotonic()
+    if left_s <= 0:
+        return False
     try:
-        return _remote_stat(url).size
-    except (OSError, DataError):
-        return float("inf")
+        size = remote.info(url, left_s).get("size")
+    except OSError:
+        return False
+    return size is not None and int(size) < end
 
 
 def _too_short(path: str) -> DataError:
