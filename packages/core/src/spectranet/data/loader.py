@@ -10,6 +10,7 @@ from spectranet.config import Config
 from spectranet.contracts import Modality, Reader
 from spectranet.data.build import build_pipelines
 from spectranet.data.collate import LoadedBatch, collate
+from spectranet.data.corpus import describe_corpus
 from spectranet.data.failures import Failures
 from spectranet.data.mixing import Mixture
 from spectranet.data.pipeline import Pipeline, Sample, Skipped
@@ -38,6 +39,7 @@ class TrainStream:
         start_step: the first step to give.
 
     Attributes:
+        corpus: what the order of the samples depends on, by source.
         failures: by source, for the steps given so far, on this rank alone.
 
     Raises:
@@ -59,6 +61,7 @@ class TrainStream:
         _check(config)
         self.sources = open_sources(config.data.sources, modalities, readers, config.data)
         self.schedule = _schedule(config, self.sources, ranks)
+        self.corpus = describe_corpus(self.sources)
         self.failures: dict[str, Failures] = {}
         if rank == 0:
             _report(self.sources)

@@ -14,6 +14,7 @@ import torch
 
 import spectranet
 from spectranet.config import Config, Resolved, config_to_dict
+from spectranet.data.corpus import corpus_changes
 from spectranet.data.loader import TrainStream
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, count_parameters, select_parts
@@ -124,10 +125,13 @@ def set_up(resolved: Resolved) -> Run:
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
+    if checkpoint is not None:
+        told += corpus_changes(checkpoint.manifest.get("sources", {}), stream.corpus)
     world = start_world(config.train.device, config.train.threads)
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
+    world.require_same("numbers of samples in the shards", json.dumps(stream.corpus, sort_keys=True))
 
     model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
@@ -252,6 +256,7 @@ def save(run: Run, done: int) -> None:
         "config": config_to_dict(run.config),
         "plugins": run.resolved.host.describe(),
         "plugin_digest": run.resolved.host.digest(),
+        "sources": run.stream.corpus,
         "topology": {"ranks": run.world.size},
         "versions": versions(),
     }
@@ -280,6 +285,7 @@ def describe_run(run: Run) -> None:
         "config": config_to_dict(run.config),
         "plugins": run.resolved.host.describe(),
         "ranks": run.world.size,
+        "sources": run.stream.corpus,
         "versions": versions(),
     }
     (run.directory / "run.json").write_text(json.dumps(facts, indent=1))
