@@ -279,7 +279,7 @@ def test_bad_samples_are_replaced_counted_and_named(tmp_path, workers):
     skipped = [each for step in batches for batch in step for each in batch.skipped]
     failures = batches.failures["s"]
     assert failures.used == 20 * STEPS
-    assert batches.replaced == failures.skipped == len(skipped) >= 6 * STEPS
+    assert failures.skipped == len(skipped) >= 6 * STEPS
     assert {each.key for each in skipped} == {f"key{i}" for i in (1, 2, 4, 5)} | {"row 0", "row 3"}
     reasons = " ".join(failures.reasons)
     for words in ("No such file", "not numbers", "gives no token"):
@@ -300,7 +300,7 @@ def test_a_source_without_a_usable_sample_ends_the_run_with_a_plain_message(tmp_
     with pytest.raises(DataError) as caught:
         list(stream(train))
     assert str(caught.value).startswith(
-        "source 's': none of the 20 samples that were tried (of 20) can be used; the last is"
+        "source 's': none of the 20 samples that were tried (of 20) can be used\n"
     )
     assert "Traceback" not in str(caught.value)
 

@@ -18,17 +18,27 @@ __all__ = [
 
 
 class SpectraNetError(ValueError):
-    """A mistake that a user can mend. ``exit_code`` is what the command line ends with."""
+    """A mistake that a user can mend.
+
+    Attributes:
+        exit_code: what the command line ends with.
+        same_on_all_ranks: whether every rank comes to it by itself, so that one of a node tells it.
+    """
 
     exit_code = 2
+    same_on_all_ranks = False
 
 
 class PluginError(SpectraNetError):
     """A plugin is unknown, missing, ambiguous, incompatible or broken."""
 
+    same_on_all_ranks = True
+
 
 class ConfigError(SpectraNetError):
     """The configuration cannot be used; the message lists every problem found."""
+
+    same_on_all_ranks = True
 
 
 class DataError(SpectraNetError):

@@ -12,7 +12,7 @@ import click
 
 import spectranet
 from spectranet.cli.addressed import AddressedGroup
-from spectranet.errors import ConfigError, PluginError, SpectraNetError
+from spectranet.errors import SpectraNetError
 
 __all__ = ["main", "root"]
 
@@ -80,8 +80,7 @@ def _outcome(args: Sequence[str] | None) -> int:
         if os.environ.get("SPECTRANET_DEBUG") == "1":
             traceback.print_exc()
         # What is wrong with samples or training concerns one rank, and may be known to no other.
-        same_on_all_ranks = isinstance(error, ConfigError | PluginError)
-        if _speaks_for_its_node() or not same_on_all_ranks:
+        if _speaks_for_its_node() or not error.same_on_all_ranks:
             print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from spectranet.contracts import Batch, Modality, ModalityBatch
-from spectranet.data.pipeline import Sample, Skipped, View
+from spectranet.data.block import pack, unpack
+from spectranet.data.failures import Skipped
+from spectranet.data.pipeline import Sample, View
 
 __all__ = ["LoadedBatch", "collate"]
 
@@ -22,6 +25,14 @@ class LoadedBatch(Batch):
     """A batch that also says which samples could not be used while it was made."""
 
     skipped: tuple[Skipped, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as one block, in which the tensors of the copy are views."""
+        return _unpacked, pack(vars(self))
+
+
+def _unpacked(block: torch.Tensor, rest: bytes) -> LoadedBatch:
+    return LoadedBatch(**unpack(block, rest))
 
 
 def collate(

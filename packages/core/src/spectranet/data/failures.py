@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from spectranet.data.collate import LoadedBatch
-from spectranet.data.pipeline import Skipped
-
-__all__ = ["Failures"]
+__all__ = ["Failures", "Reason", "Skipped", "tally", "worst"]
 
 _EXAMPLES = 10
 _MOST_REASONS = 100
+_OTHERS = "other reasons"
+_LONGEST_KEY = 200
+_LONGEST_REASON = 400
+
+_VARIABLE = re.compile(r"'[^']*'|\d[\d.,]*")
+"""Names and numbers: what differs from sample to sample where the reason is the same."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that could not be used, and why; both fit to be printed."""
+
+    source: str
+    key: str
+    reason: str
+
+    @classmethod
+    def of(cls, source: str, key: str, reason: str) -> Skipped:
+        """Keys and reasons may quote what a bad file holds: control characters, or a megabyte."""
+        return cls(source, printable(key, _LONGEST_KEY), printable(reason, _LONGEST_REASON))
+
+
+@dataclass
+class Reason:
+    """How often something was the reason, and the first sample it was said of."""
+
+    count: int
+    example: Skipped
 
 
 @dataclass
@@ -21,19 +46,43 @@ class Failures:
 
     used: int = 0
     skipped: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    """By what it says apart from names and numbers."""
     examples: list[Skipped] = field(default_factory=list)
     """The first ten."""
 
-    def add(self, batch: LoadedBatch) -> None:
-        self.used += len(batch)
-        self.skip(batch.skipped)
-
-    def skip(self, skipped: Sequence[Skipped]) -> None:
+    def add(self, used: int, skipped: Sequence[Skipped]) -> None:
+        self.used += used
         self.skipped += len(skipped)
-        for each in skipped:
-            # Without the key: "truncated" is one reason, whichever file it is said of.
-            reason = each.reason.replace(each.key, "…")
-            known = reason in self.reasons or len(self.reasons) < _MOST_REASONS
-            self.reasons[reason if known else "other reasons"] += 1
         self.examples += skipped[: _EXAMPLES - len(self.examples)]
+        tally(skipped, self.reasons)
+
+
+def tally(skipped: Iterable[Skipped], reasons: dict[str, Reason] | None = None) -> dict[str, Reason]:
+    """Count by reason, on top of ``reasons``; from the hundredth on the rest are counted as one."""
+    reasons = {} if reasons is None else reasons
+    for each in skipped:
+        kind = _VARIABLE.sub("…", each.reason.replace(each.key, "…"))
+        if kind not in reasons and len(reasons) >= _MOST_REASONS:
+            kind = _OTHERS
+        if kind in reasons:
+            reasons[kind].count += 1
+        else:
+            reasons[kind] = Reason(1, each)
+    return reasons
+
+
+def worst(reasons: Mapping[str, Reason], most: int = _EXAMPLES, indent: str = "  ") -> str:
+    """A line for each of the commonest reasons: how often, an example, and what it says of it."""
+    ranked = sorted(reasons.values(), key=lambda each: (-each.count, each.example.reason))[:most]
+    width = max((len(f"{each.count:,}") for each in ranked), default=0)
+    return "\n".join(
+        f"{indent}{each.count:>{width},} x  '{each.example.key}': {each.example.reason}" for each in ranked
+    )
+
+
+def printable(text: str, longest: int) -> str:
+    """One line without control characters, at most ``longest`` characters long."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else "�" for c in text[: 4 * longest])
+    line = " ".join(line.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

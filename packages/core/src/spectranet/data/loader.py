@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 from spectranet.config import Config
 from spectranet.contracts import Modality, Reader
 from spectranet.data.build import build_pipelines
 from spectranet.data.collate import LoadedBatch, collate
 from spectranet.data.corpus import describe_corpus
-from spectranet.data.failures import Failures
+from spectranet.data.crew import Crew
+from spectranet.data.failures import Failures, Skipped, worst
 from spectranet.data.mixing import Mixture
-from spectranet.data.pipeline import Pipeline, Sample, Skipped
+from spectranet.data.pipeline import Pipeline, Sample
 from spectranet.data.schedule import Schedule
 from spectranet.data.source import Source, open_sources
 from spectranet.data.workers import Addresses, MicroBatches, in_workers
@@ -62,13 +62,13 @@ class TrainStream:
         self.sources = open_sources(config.data.sources, modalities, readers, config.data)
         self.schedule = _schedule(config, self.sources, ranks)
         self.corpus = describe_corpus(self.sources)
-        self.failures: dict[str, Failures] = {}
+        self.failures = {source.name: Failures() for source in self.sources}
         if rank == 0:
             _report(self.sources)
         pipelines = build_pipelines(self.sources, config, modalities, train=True, ratios=ratios)
         self._rank = rank
         self._steps = range(start_step, config.train.steps)
-        self._micro_batches = MicroBatches(pipelines, modalities, config.data.threads)
+        self._micro_batches = MicroBatches(pipelines, modalities, config.data.threads, config.data.stall_s)
         self._begun = False
         self._batches: Iterator[LoadedBatch | SpectraNetError] | None = in_workers(
             self._micro_batches,
@@ -91,11 +91,6 @@ class TrainStream:
         finally:
             self.close()
 
-    @property
-    def replaced(self) -> int:
-        """How often a sample could not be used and another took its place, on this rank."""
-        return sum(each.skipped for each in self.failures.values())
-
     def close(self) -> None:
         """End the workers and threads."""
         self._batches = None  # the DataLoader's iterator ends its workers when it goes
@@ -106,17 +101,17 @@ class TrainStream:
         batch = next(self._batches)
         if isinstance(batch, SpectraNetError):
             raise batch
-        failures = self.failures.setdefault(batch.source, Failures())
+        failures = self.failures[batch.source]
         if batch.skipped and not failures.skipped and self._rank == 0:
             first = batch.skipped[0]
             _log.warning(
                 "source '%s': sample '%s' cannot be used and another takes its place: %s"
-                "  (said once a source; 'replaced_samples' in metrics.jsonl counts them)",
+                "  (said once a source; all of them:  failures/ in the run's directory)",
                 first.source,
                 first.key,
                 first.reason,
             )
-        failures.add(batch)
+        failures.add(len(batch), batch.skipped)
         return batch
 
 
@@ -146,6 +141,7 @@ class EvalData:
         self._batch = config.eval.batch
         self._limit = config.eval.limit
         self._threads = config.data.threads
+        self._stall_s = config.data.stall_s
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._pipelines)
@@ -167,29 +163,30 @@ class EvalData:
         rows = self._rows(len(pipeline.source))
         chunks = [rows[first : first + self._batch] for first in range(0, len(rows), self._batch)]
         failures = self.failures[name] = Failures()
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="evaluate") as pool:
-            ahead = _submit(pool, pipeline, chunks[0])
+        crew = Crew(self._threads, self._stall_s)
+        try:
+            ahead = pipeline.begin(chunks[0], chunks[0], crew)
             for i, chunk in enumerate(chunks):
                 mine = ahead
-                ahead = _submit(pool, pipeline, chunks[i + 1]) if i + 1 < len(chunks) else []
-                batch = self._collate(name, chunk, [each.result() for each in mine])
+                if i + 1 < len(chunks):
+                    ahead = pipeline.begin(chunks[i + 1], chunks[i + 1], crew)
+                batch = self._collate(name, chunk, pipeline.outcomes(chunk, mine))
                 if batch is not None:
                     yield batch
+        finally:
+            crew.close()
         if not failures.used:
-            worst = failures.examples[0]
-            raise DataError(f"source '{name}': no sample can be used; '{worst.key}': {worst.reason}")
+            raise DataError(f"source '{name}': no sample can be used\n{worst(failures.reasons)}")
 
     def _collate(
         self, name: str, rows: Sequence[int], results: Sequence[Sample | Skipped]
     ) -> LoadedBatch | None:
         skipped = [each for each in results if isinstance(each, Skipped)]
         used = {row: each for row, each in zip(rows, results, strict=True) if isinstance(each, Sample)}
+        self.failures[name].add(len(used), skipped)
         if not used:
-            self.failures[name].skip(skipped)
             return None
-        batch = collate([*used.values()], self._modalities, source=name, ids=[*used], skipped=skipped)
-        self.failures[name].add(batch)
-        return batch
+        return collate([*used.values()], self._modalities, source=name, ids=[*used], skipped=skipped)
 
     def _rows(self, size: int) -> Sequence[int]:
         if self._limit is None or self._limit >= size:
@@ -201,12 +198,6 @@ class EvalData:
         if name not in self._pipelines:
             raise ConfigError(f"no evaluation source '{name}'.{did_you_mean(name, self._pipelines)}")
         return self._pipelines[name]
-
-
-def _submit(
-    pool: ThreadPoolExecutor, pipeline: Pipeline, rows: Sequence[int]
-) -> list[Future[Sample | Skipped]]:
-    return [pool.submit(pipeline.at_row, row, row) for row in rows]
 
 
 def _schedule(config: Config, sources: Sequence[Source], ranks: int) -> Schedule:

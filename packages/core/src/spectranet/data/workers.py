@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from spectranet.contracts import Modality
 from spectranet.data.collate import LoadedBatch, collate
+from spectranet.data.crew import Crew
 from spectranet.data.pipeline import Pipeline
 from spectranet.data.schedule import Address, Schedule
 from spectranet.errors import SpectraNetError
@@ -77,15 +77,16 @@ class MicroBatches(Dataset[Any]):
     """The batch at an address; pickles to workers, and makes its threads where it is used."""
 
     def __init__(
-        self, pipelines: Sequence[Pipeline], modalities: Mapping[str, Modality], threads: int
+        self, pipelines: Sequence[Pipeline], modalities: Mapping[str, Modality], threads: int, stall_s: float
     ) -> None:
         self._pipelines = tuple(pipelines)
         self._modalities = dict(modalities)
         self._threads = threads
-        self._pool: ThreadPoolExecutor | None = None
+        self._stall_s = stall_s
+        self._crew: Crew | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}
+        return {**self.__dict__, "_crew": None}
 
     def __getitem__(self, address: Address) -> LoadedBatch | SpectraNetError:
         """An error of ours is returned, not raised: a DataLoader would wrap its text in a traceback."""
@@ -101,7 +102,9 @@ class MicroBatches(Dataset[Any]):
             DataError: a sample and all its replacements cannot be used.
         """
         pipeline = self._pipelines[address.source]
-        results = list(self._map(pipeline, address.ordinals))
+        if self._crew is None:
+            self._crew = Crew(self._threads, self._stall_s)
+        results = pipeline.samples(address.ordinals, self._crew)
         return collate(
             [sample for sample, _ in results],
             self._modalities,
@@ -110,17 +113,10 @@ class MicroBatches(Dataset[Any]):
             skipped=[each for _, skipped in results for each in skipped],
         )
 
-    def _map(self, pipeline: Pipeline, ordinals: Sequence[int]) -> Iterator[Any]:
-        if self._threads < 2:
-            return map(pipeline.at, ordinals)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
-        return self._pool.map(pipeline.at, ordinals)
-
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
 
 
 def _start_method() -> str:

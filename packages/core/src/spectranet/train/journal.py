@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spectranet.train.distributed import World
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "drop_records_from"]
 
 
 class Journal:
@@ -37,7 +37,7 @@ class Journal:
         if not self.active:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
-        _drop_records_from(run_dir / "metrics.jsonl", start)
+        drop_records_from(run_dir / "metrics.jsonl", start)
         self.file = (run_dir / "metrics.jsonl").open("a", buffering=1)
         if self.console.is_terminal:
             columns = (
@@ -96,7 +96,7 @@ def _clock(seconds: float) -> str:
     )
 
 
-def _drop_records_from(path: Path, start: int) -> None:
+def drop_records_from(path: Path, start: int) -> None:
     """Forget what a killed run logged after the checkpoint that we go on from."""
     if not path.exists():
         return

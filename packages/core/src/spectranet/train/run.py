@@ -16,6 +16,7 @@ import spectranet
 from spectranet.config import Config, Resolved, config_to_dict
 from spectranet.data.corpus import corpus_changes
 from spectranet.data.loader import TrainStream
+from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, count_parameters, select_parts
 from spectranet.model.spectranet import SpectraNet
@@ -30,6 +31,8 @@ from spectranet.train.checkpoint import (
     save_checkpoint,
 )
 from spectranet.train.distributed import World, start_world
+from spectranet.train.failure_limit import FailureLimit
+from spectranet.train.failure_log import FailureLog
 from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients, learning_rate
@@ -51,6 +54,8 @@ class Run:
     optimizer: torch.optim.AdamW
     stream: TrainStream
     journal: Journal
+    failure_log: FailureLog
+    failure_limit: FailureLimit
     stop: StopFlag
     start_step: int
     clock: Clock = field(default_factory=lambda: Clock())
@@ -94,13 +99,18 @@ def train(run: Run) -> int:
         optimizer.zero_grad()
 
         done = step + 1
+        run.failure_log.write(done, [each for batch in batches for each in batch.skipped])
+        stopping, counts = run.stop.agreed(run.world, run.failure_limit.counts())
+        run.failure_limit.update(counts)
+        spoilt = bool(run.failure_limit.passed())
         if done % config.train.log_every == 0 or done in (1, steps):
             log_step(run, passes, losses, done, done - last_log, grad_norm)
             last_log = done
-        stopping = run.stop.agreed(run.world)
-        if stopping or done % config.train.checkpoint.every == 0 or done == steps:
+        if stopping or spoilt or done % config.train.checkpoint.every == 0 or done == steps:
             save(run, done)
             run.clock.lap()
+        if spoilt:
+            raise run.failure_limit.error(run.world, done, run.directory)
         if config.eval.every and done % config.eval.every == 0 and done < steps and not stopping:
             evaluate(run, done)
             run.clock.lap()
@@ -145,7 +155,23 @@ def set_up(resolved: Resolved) -> Run:
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
     for line in told:
         journal.say(line)
-    run = Run(resolved, config, world, parts, model, optimizer, stream, journal, stop, start)
+    failure_log = FailureLog(Path(config.run_dir), start, world)
+    before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
+    failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
+    run = Run(
+        resolved=resolved,
+        config=config,
+        world=world,
+        parts=parts,
+        model=model,
+        optimizer=optimizer,
+        stream=stream,
+        journal=journal,
+        failure_log=failure_log,
+        failure_limit=failure_limit,
+        stop=stop,
+        start_step=start,
+    )
     if world.is_main:
         describe_run(run)
     return run
@@ -200,15 +226,11 @@ def seed_step(seed: int, step: int, world: World) -> None:
 def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
     """The batches of this rank, step by step, from step ``start``."""
     config = resolved.config
-    ratios: dict[str, float] = {}
-    if "mmm" in config.objectives:
-        ratios = {name: modality.mask_ratio for name, modality in parts.modalities.items()}
-        ratios |= {n: r for n, r in config.objectives["mmm"].ratios.items() if n in ratios}
     return TrainStream(
         config,
         parts.modalities,
         list(resolved.host.readers.values()),
-        ratios,
+        hidden_ratios(config, parts.modalities),
         start_step=start,
         rank=int(os.environ.get("RANK", 0)),
         ranks=int(os.environ.get("WORLD_SIZE", 1)),
@@ -225,13 +247,12 @@ def log_step(
 ) -> None:
     values = losses.reduce(run.world, passes.term_coefficients)
     seconds = run.clock.lap() / max(1, steps_since)
-    replaced = torch.tensor([float(run.stream.replaced)], device=run.world.device)
     values |= {
         "grad_norm": grad_norm,
         "lr": run.optimizer.param_groups[0]["lr"],
         "samples_per_s": run.config.train.global_batch / seconds,
         "seconds_per_step": seconds,
-        "replaced_samples": run.world.sum(replaced).item(),
+        **run.failure_limit.figures(),
     }
     run.journal.record(done, values)
     run.journal.advance(done, run.config.train.steps, values)
@@ -259,6 +280,7 @@ def save(run: Run, done: int) -> None:
         "sources": run.stream.corpus,
         "topology": {"ranks": run.world.size},
         "versions": versions(),
+        "samples": run.failure_limit.totals(),
     }
     path = save_checkpoint(
         run.directory / "checkpoints",

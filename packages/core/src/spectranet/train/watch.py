@@ -68,7 +68,11 @@ class StopFlag:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         self.raised = True
 
-    def agreed(self, world: World) -> bool:
-        """Whether any rank was asked to stop; a collective call."""
-        flag = torch.tensor([float(self.raised)], device=world.device)
-        return bool(world.sum(flag).item() > 0)
+    def agreed(self, world: World, counts: Sequence[float] = ()) -> tuple[bool, list[float]]:
+        """Whether any rank was asked to stop, and the sums of ``counts`` over the ranks.
+
+        A collective call, of as many counts on every rank: what else a step has to add up goes with it.
+        """
+        numbers = torch.tensor([float(self.raised), *counts], dtype=torch.float64, device=world.device)
+        raised, *sums = world.sum(numbers).tolist()
+        return raised > 0, sums

@@ -1,0 +1,133 @@
+"""When have so many samples failed that a run must stop?
+
+The counts of all ranks are summed in a reduction that every step makes anyway (that of the stop flag),
+so a source that goes bad is noticed in the step in which it passes the limit, on every rank, and a good
+one costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from spectranet.data.failures import Failures, Reason, Skipped, worst
+from spectranet.errors import DataError
+from spectranet.train.distributed import World
+
+__all__ = ["FailureLimit", "TooManyFailures"]
+
+_FEWEST_TRIED = 1000
+"""Shares are taken of at least so many samples: one bad one among the first ten is no tenth."""
+
+
+class TooManyFailures(DataError):  # noqa: N818 - it says what has happened
+    """More samples of a source failed than ``data.failure_limit`` allows."""
+
+    same_on_all_ranks = True
+
+
+class FailureLimit:
+    """How many samples were used and how many failed, over all ranks.
+
+    The limit is judged on what was tried since this start: who mends a source and goes on begins with
+    nothing against it. Figures are of the whole run.
+
+    Args:
+        limit: the share of a source's samples that may fail; 0 allows none, 1 all.
+        failures: of this rank, by source; counts up while the run goes.
+        before: (used, failed) of each source until the checkpoint that the run goes on from.
+    """
+
+    def __init__(
+        self, limit: float, failures: Mapping[str, Failures], before: Mapping[str, Sequence[int]]
+    ) -> None:
+        self.limit = limit
+        self._mine = failures
+        self._names = sorted(failures)
+        self._before = {name: before.get(name, (0, 0)) for name in self._names}
+        self._since = dict.fromkeys(self._names, (0, 0))
+
+    def counts(self) -> list[float]:
+        """What this rank brings to the sum: used and failed of each source, in the order of their names."""
+        return [
+            float(count)
+            for name in self._names
+            for count in (self._mine[name].used, self._mine[name].skipped)
+        ]
+
+    def update(self, summed: Sequence[float]) -> None:
+        """Take in the :meth:`counts` of all ranks."""
+        pairs = zip(summed[::2], summed[1::2], strict=True)
+        self._since = {name: (int(u), int(f)) for name, (u, f) in zip(self._names, pairs, strict=True)}
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """(used, failed) of each source, since the beginning of the run."""
+        return {
+            name: (self._before[name][0] + used, self._before[name][1] + failed)
+            for name, (used, failed) in self._since.items()
+        }
+
+    def figures(self) -> dict[str, float]:
+        """For the journal: how many samples were replaced, and of which sources."""
+        totals = self.totals()
+        figures = {"replaced_samples": float(sum(failed for _, failed in totals.values()))}
+        for name, (used, failed) in totals.items():
+            if failed:
+                figures |= {f"tried/{name}": float(used + failed), f"failed/{name}": float(failed)}
+        return figures
+
+    def passed(self) -> list[str]:
+        """The sources that are over the limit; the same on every rank."""
+        if self.limit >= 1:
+            return []
+        return [
+            name
+            for name, (used, failed) in self._since.items()
+            if failed > self.limit * max(used + failed, _FEWEST_TRIED)
+        ]
+
+    def error(self, world: World, done: int, run_dir: Path) -> TooManyFailures:
+        """Why the run stops and how it goes on; a collective call, which gathers the reasons."""
+        parts = []
+        shares = []
+        for name in self.passed():
+            used, failed = self._since[name]
+            shares.append(failed / max(used + failed, _FEWEST_TRIED))
+            parts.append(
+                f"source '{name}': {failed:,} of {used + failed:,} samples could not be used "
+                f"({_percent(failed / (used + failed))}); data.failure_limit is {_percent(self.limit)}"
+                + (f" of at least {_FEWEST_TRIED:,}" if used + failed < _FEWEST_TRIED else "")
+                + "\n"
+                + worst(_of_all_ranks(self._mine[name].reasons, world))
+            )
+        return TooManyFailures(
+            "\n".join(parts) + f"\n  all of them:  {run_dir / 'failures'}\n"
+            f"  a checkpoint of step {done} is written: mend the source and repeat the command to go on\n"
+            f"  or accept the loss:  data.failure_limit={_next_limit(max(shares))}"
+        )
+
+
+def _of_all_ranks(reasons: Mapping[str, Reason], world: World) -> dict[str, Reason]:
+    """The reasons of every rank together; a collective call."""
+    mine = [[kind, r.count, r.example.source, r.example.key, r.example.reason] for kind, r in reasons.items()]
+    text = torch.frombuffer(bytearray((json.dumps(mine) + "\n").encode()), dtype=torch.uint8)
+    gathered, _ = world.gather_rows(text.to(world.device))
+    merged: dict[str, Reason] = {}
+    for line in bytes(gathered.tolist()).decode().splitlines():
+        for kind, count, *example in json.loads(line):
+            merged.setdefault(kind, Reason(0, Skipped(*example))).count += count
+    return merged
+
+
+def _next_limit(share: float) -> float:
+    """A round number well above the share: twice it, in steps of its first digit."""
+    digit = 10.0 ** math.floor(math.log10(share))
+    return min(1.0, round(math.ceil(2 * share / digit) * digit, 6))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,92 @@
+"""Which samples could not be used? ``<run_dir>/failures/rank-N.jsonl`` says it, a line for each time.
+
+A line is ``{"step", "source", "key", "reason"}``; steps count from 1 as in ``metrics.jsonl``, which has
+the counts. A source gets at most 1,000 lines a rank and then one that says so: the log of a source that
+is bad as a whole must not fill the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spectranet.data.failures import Skipped
+from spectranet.train.distributed import World
+from spectranet.train.journal import drop_records_from
+
+__all__ = ["FailureLog", "read_failures"]
+
+_MOST_OF_A_SOURCE = 1000
+
+
+class FailureLog:
+    """Of one rank. There is no file until there is something to say.
+
+    What was written for steps that are done again is forgotten, like the records of the journal.
+
+    Args:
+        start: steps that are done already.
+    """
+
+    def __init__(self, run_dir: Path, start: int, world: World) -> None:
+        self.directory = run_dir / "failures"
+        self._path = self.directory / f"rank-{world.rank}.jsonl"
+        drop_records_from(self._path, start)
+        if world.is_main:  # an earlier start may have had more ranks
+            for path, rank in _files(run_dir):
+                if rank >= world.size:
+                    drop_records_from(path, start)
+        self._written = Counter(entry["source"] for entry in _entries(self._path))
+
+    def write(self, step: int, skipped: Sequence[Skipped]) -> None:
+        lines = []
+        for each in skipped:
+            self._written[each.source] += 1
+            entry = {"step": step, "source": each.source}
+            if self._written[each.source] <= _MOST_OF_A_SOURCE:
+                lines.append(entry | {"key": each.key, "reason": each.reason})
+            elif self._written[each.source] == _MOST_OF_A_SOURCE + 1:
+                lines.append(entry | {"note": f"{_MOST_OF_A_SOURCE} are listed; the rest is only counted"})
+        if lines:
+            self.directory.mkdir(exist_ok=True)
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def read_failures(run_dir: Path) -> list[Skipped]:
+    """Everything that is listed, rank by rank."""
+    return [
+        Skipped.of(str(entry["source"]), str(entry["key"]), str(entry["reason"]))
+        for path, _ in _files(run_dir)
+        for entry in _entries(path)
+        if "key" in entry and "reason" in entry
+    ]
+
+
+def _files(run_dir: Path) -> list[tuple[Path, int]]:
+    """The files and their ranks, in the order of the ranks."""
+    found = [
+        (path, int(name[1]))
+        for path in run_dir.glob("failures/rank-*.jsonl")
+        if (name := re.fullmatch(r"rank-(\d+)\.jsonl", path.name))
+    ]
+    return sorted(found, key=lambda each: each[1])
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    """The readable lines; a killed run leaves half a line at the end."""
+    if not path.exists():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "source" in entry:
+            entries.append(entry)
+    return entries
