@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -34,14 +35,19 @@ _COLOURS = np.array(
 """From quiet to loud."""
 
 
-def describe(config: AudioConfig, raw: np.ndarray) -> Mapping[str, float]:
-    """Length and level of a decoded sound, and whether it is longer than what the model hears."""
-    duration_s = len(raw) / SAMPLE_RATE
-    level = float(np.sqrt(np.mean(np.square(raw, dtype=np.float64))))
+def describe(config: AudioConfig, raw: Any) -> Mapping[str, float]:
+    """Length of a decoded sound, the level of its middle, and whether it is longer than the model hears.
+
+    ``raw`` has a length and slices in samples at 16 kHz; only ``max_seconds`` of it are read.
+    """
+    longest = int(config.max_seconds * SAMPLE_RATE)
+    start = max(0, len(raw) - longest) // 2
+    middle_T = np.asarray(raw[start : start + longest], dtype=np.float64)
+    level = float(np.sqrt(np.square(middle_T).mean()))
     return {
-        "duration_s": duration_s,
+        "duration_s": len(raw) / SAMPLE_RATE,
         "level_db": float(20 * np.log10(max(level, _LEAST_LEVEL))),
-        "cropped_share": float(duration_s > config.max_seconds),
+        "cropped_to_max_seconds_share": float(len(raw) > longest),
     }
 
 

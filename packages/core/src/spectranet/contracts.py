@@ -301,7 +301,7 @@ class Modality:
         describe: ``(config, raw) -> {name: number}``: facts of a decoded sample that
             ``spectranet data inspect`` draws the distribution of. The unit ends the name
             (``width_px``, ``duration_s``); a name in ``_share`` is 0 or 1, and stands for the share of
-            samples that it holds of (``cut_share``). Names that several modalities use mean the same.
+            samples that it holds of (``cut_at_max_tokens_share``).
         preview: ``(config, values, hidden_N) -> sequence of`` :class:`Preview`: what the model would
             see of a sample, with its hidden tokens marked, for people to judge.
     """

@@ -24,7 +24,7 @@ def describe(config: TextConfig, raw: str) -> Mapping[str, float]:
     return {
         "characters": len(raw),
         "whole_tokens": tokens,
-        "cut_share": float(tokens > config.max_tokens),
+        "cut_at_max_tokens_share": float(tokens > config.max_tokens),
     }
 
 

@@ -18,7 +18,9 @@ from spectranet_vision.video_decode import Clip
 __all__ = ["describe_image", "describe_video", "preview_image", "preview_video"]
 
 _FRAME_SIDE = 112
-"""Frames of a strip are at most so large, in pixels: a strip is looked at as a whole."""
+"""Frames of a strip are about so large, in pixels: a strip is looked at as a whole."""
+_LEAST_SIDE = 144
+"""Smaller pictures are enlarged by a whole number, so that their pixels can be seen."""
 _FRAMES_A_ROW = 8
 _LOSSLESS_SIDE = 64
 """Pictures up to this side are shown as PNG: blocks of JPEG would pass for what the model sees."""
@@ -41,7 +43,8 @@ def describe_video(config: VideoConfig, raw: Clip) -> Mapping[str, float]:
 def preview_image(config: ImageConfig, values: Values, hidden_N: np.ndarray) -> Sequence[Preview]:
     """The crop, with a veil over hidden patches."""
     pixels_CSS = values.data["pixels"]
-    return [_picture(_veiled(pixels_CSS.transpose(1, 2, 0), hidden_N))]
+    veiled_SSC = _veiled(pixels_CSS.transpose(1, 2, 0), hidden_N)
+    return [_picture(_enlarged(veiled_SSC, _LEAST_SIDE), lossless=len(veiled_SSC) <= _LOSSLESS_SIDE)]
 
 
 def preview_video(config: VideoConfig, values: Values, hidden_N: np.ndarray) -> Sequence[Preview]:
@@ -51,17 +54,17 @@ def preview_video(config: VideoConfig, values: Values, hidden_N: np.ndarray) -> 
     frames = []
     for number, frame_CSS in enumerate(frames_TCSS):
         hidden = hidden_N.reshape(steps, -1)[number // config.tubelet]
-        frame = Image.fromarray(_veiled(frame_CSS.transpose(1, 2, 0), hidden))
+        frame = Image.fromarray(_enlarged(_veiled(frame_CSS.transpose(1, 2, 0), hidden), _FRAME_SIDE))
         frame.thumbnail((_FRAME_SIDE, _FRAME_SIDE))
         frames.append(np.asarray(frame))
-    return [_picture(_rows(frames))]
+    return [_picture(_rows(frames), lossless=frames_TCSS.shape[-1] <= _LOSSLESS_SIDE)]
 
 
 def _sizes(width: int, height: int, side: int) -> dict[str, float]:
     return {
         "width_px": width,
         "height_px": height,
-        "enlarged_share": float(min(width, height) < side),
+        "smaller_than_size_share": float(min(width, height) < side),
     }
 
 
@@ -87,8 +90,12 @@ def _rows(frames: Sequence[np.ndarray]) -> np.ndarray:
     return sheet
 
 
-def _picture(pixels_HWC: np.ndarray) -> Preview:
+def _enlarged(pixels_SSC: np.ndarray, least: int) -> np.ndarray:
+    times = max(1, least // len(pixels_SSC))
+    return pixels_SSC.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def _picture(pixels_HWC: np.ndarray, *, lossless: bool) -> Preview:
     file = io.BytesIO()
-    small = pixels_HWC.shape[0] <= _LOSSLESS_SIDE
-    Image.fromarray(pixels_HWC).save(file, "PNG" if small else "JPEG", quality=90)
+    Image.fromarray(pixels_HWC).save(file, "PNG" if lossless else "JPEG", quality=90)
     return Preview("image", file.getvalue())

@@ -10,6 +10,7 @@ __all__ = ["data"]
 
 COMMANDS = {
     "index": ("spectranet.cli.data_index:index", "Index tar shards, so that training opens them at once."),
+    "inspect": ("spectranet.cli.data_inspect:inspect", "Look at training data, as a run would see it."),
 }
 """Name -> (address, line of help)."""
 

@@ -1,0 +1,92 @@
+"""Which configuration would read a path of which nothing else is known?"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+
+from spectranet.config import SourceConfig
+from spectranet.contracts import Modality, Reader
+from spectranet.data.options import OpenOptions
+from spectranet.data.paths import missing_source
+from spectranet.errors import DataError
+
+__all__ = ["guess_source", "source_name"]
+
+_PATH_ENDING = re.compile(r"_(path|file)$")
+
+
+def guess_source(
+    path: str, modalities: Mapping[str, Modality], readers: Sequence[Reader], options: OpenOptions
+) -> tuple[SourceConfig, list[str]]:
+    """A source with every modality that the fields found can give, and what else they could be.
+
+    A field goes to the modality that prefers it most: ``mp4`` to video rather than to audio.
+
+    Raises:
+        DataError: no reader takes the path, or no loaded modality reads any of its fields.
+    """
+    reader = next((reader for reader in readers if reader.matches(path)), None)
+    if reader is None:
+        if not os.path.exists(os.path.expanduser(path)):
+            raise DataError(missing_source(path))
+        formats = ", ".join(each.name for each in readers)
+        raise DataError(f"no reader takes '{path}' by its name; formats: {formats}")
+    found = list(getattr(reader.open(path, options), "found", ()))
+    fields = {_field_of(name): name for name in reversed(found)}
+    chosen, notes = _share_out(fields, modalities)
+    if not chosen:
+        listed = ", ".join(found) or "none"
+        loaded = "; ".join(f"{name}: {', '.join(each.fields)}" for name, each in modalities.items())
+        raise DataError(
+            f"'{path}': no loaded modality reads a field of it\n"
+            f"  found: {listed}\n  read: {loaded or 'none'}\n"
+            "  to say which is which:  spectranet data inspect "
+            f"data.sources.{source_name(path)}.path={path} "
+            f"'data.sources.{source_name(path)}.modalities=[…]' "
+            f"data.sources.{source_name(path)}.fields.MODALITY={found[0] if found else 'FIELD'}"
+        )
+    unusual = {name: fields[field] for name, field in chosen.items() if fields[field] != field}
+    return SourceConfig(path=path, modalities=sorted(chosen), fields=unusual), notes
+
+
+def source_name(path: str) -> str:
+    """``shards/laion/{000..099}.tar`` to ``laion``: the last part of the path that is a name."""
+    parts = [re.sub(r"\W+", "-", part.split(".")[0]).strip("-") for part in re.split(r"[/\\]", path)]
+    patterns = re.split(r"[/\\]", path)
+    names = [
+        name for name, part in zip(parts, patterns, strict=True) if name and not re.search(r"[*?{\[]", part)
+    ]
+    return names[-1] if names else "data"
+
+
+def _field_of(name: str) -> str:
+    """A manifest's column ``image_path`` holds what ``image`` would."""
+    return _PATH_ENDING.sub("", name)
+
+
+def _share_out(
+    fields: Collection[str], modalities: Mapping[str, Modality]
+) -> tuple[dict[str, str], list[str]]:
+    """Modality -> field, each field to one modality; and a note where another could have had it."""
+    chosen: dict[str, str] = {}
+    notes: list[str] = []
+    for field in fields:
+        takers = sorted(
+            (each.fields.index(field), name) for name, each in modalities.items() if field in each.fields
+        )
+        if not takers:
+            continue
+        _, first = takers[0]
+        if first not in chosen or _rank(modalities[first], field) < _rank(modalities[first], chosen[first]):
+            chosen[first] = field
+        notes += [
+            f"'{field}' could give {name} too: fields.{name}={field}, and {name} among the modalities"
+            for _, name in takers[1:]
+        ]
+    return chosen, notes
+
+
+def _rank(modality: Modality, field: str) -> int:
+    return modality.fields.index(field)

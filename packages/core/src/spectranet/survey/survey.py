@@ -1,0 +1,173 @@
+"""The survey of all sources of a configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spectranet.config import Config, SourceConfig
+from spectranet.contracts import Modality, Reader
+from spectranet.data.build import build_pipelines, modality_config
+from spectranet.data.failures import tally
+from spectranet.data.pipeline import Pipeline
+from spectranet.data.ratios import hidden_ratios
+from spectranet.data.source import Source, open_sources
+from spectranet.errors import ConfigError
+from spectranet.report.media import Budget
+from spectranet.report.numbers import count, percent
+from spectranet.survey.figures import Figures, figures_of
+from spectranet.survey.looking import Looks, look, spread
+from spectranet.survey.mixture import Seen, what_a_run_sees
+from spectranet.survey.sheet import Card, sheet_of
+
+__all__ = ["SourceSurvey", "Survey", "make_survey"]
+
+_CARDS = 6
+_PAGE_B = 24_000_000
+"""Bytes of pictures and sounds on the page, over all sources."""
+
+
+@dataclass(frozen=True)
+class SourceSurvey:
+    """What was found in one source.
+
+    Attributes:
+        format: the name of the reader.
+        found: fields that there are -> how many rows have each, None where the reader does not say.
+        broken: parts that can be read only in part or not at all -> why.
+        reasons: why samples failed: how often, and an example, the commonest first.
+    """
+
+    source: Source
+    config: SourceConfig
+    format: str
+    found: Mapping[str, int | None]
+    parts: int
+    broken: Mapping[str, str]
+    looks: Looks
+    figures: Figures
+    cards: Sequence[Card]
+
+    @property
+    def reasons(self) -> list[tuple[int, str, str]]:
+        """(count, key of an example, what is said of it)."""
+        found = sorted(tally(self.looks.failed).values(), key=lambda each: -each.count)
+        return [(each.count, each.example.key, each.example.reason) for each in found]
+
+    def warnings(self, failure_limit: float) -> list[str]:
+        name = f"source '{self.source.name}'"
+        found = []
+        if self.looks.failure_share > failure_limit:
+            found.append(
+                f"{name}: {count(len(self.looks.failed))} of {count(self.looks.rows)} samples cannot be used,"
+                f" more than data.failure_limit ({percent(failure_limit)}) allows: a run would stop"
+            )
+        if self.broken:
+            example, reason = next(iter(self.broken.items()))
+            found.append(
+                f"{name}: {len(self.broken)} of {self.parts} parts cannot be read whole; "
+                f"'{example}': {reason}"
+            )
+        found += [
+            f"{name}: modality '{modality}' cannot describe its samples: {reason}"
+            for modality, reason in self.looks.undescribed.items()
+        ]
+        return found
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All sources, and the mixture that a run makes of them; None where no run is configured."""
+
+    sources: Sequence[SourceSurvey]
+    seen: Seen | None
+    warnings: Sequence[str]
+    seconds: float
+
+
+def make_survey(
+    config: Config,
+    modalities: Mapping[str, Modality],
+    readers: Sequence[Reader],
+    *,
+    samples: int,
+    for_a_run: bool = True,
+    begin: Callable[[str], None] = lambda line: None,
+) -> Survey:
+    """Look at ``samples`` rows of each training source, or at all where there are fewer.
+
+    Args:
+        for_a_run: whether the configuration is that of a run, and the mixture means something.
+        begin: told what is being done, for people who wait.
+
+    Raises:
+        ConfigError: a source cannot be opened, or an option not used; lists every problem.
+        DataError: the storage does not answer.
+        PluginError: a plugin breaks what it has promised.
+    """
+    began = time.monotonic()
+    if not config.data.sources:
+        raise ConfigError(
+            "data.sources is empty: there is nothing to inspect\n"
+            "  name a configuration:  spectranet data inspect --config mine.yaml\n"
+            "  or data alone:         spectranet data inspect shards/{000..099}.tar"
+        )
+    begin(f"opening {', '.join(config.data.sources)}")
+    sources = open_sources(config.data.sources, modalities, readers, config.data)
+    used = {name: modalities[name] for source in sources for name in source.modalities}
+    pipelines = build_pipelines(sources, config, used, train=True, ratios=hidden_ratios(config, used))
+    budget_B = _PAGE_B // len(sources)
+    surveys = []
+    for source, pipeline in zip(sources, pipelines, strict=True):
+        begin(
+            f"looking at {count(min(samples, len(source)))} of {count(len(source))} samples of {source.name}"
+        )
+        surveys.append(_survey_of(source, pipeline, config, used, readers, samples, Budget(budget_B)))
+    tokens = {each.source.name: each.figures.mean_tokens() for each in surveys}
+    seen = what_a_run_sees(config, sources, tokens) if for_a_run else None
+    warnings = [line for each in surveys for line in each.warnings(config.data.failure_limit)]
+    warnings += seen.warnings if seen else ()
+    return Survey(surveys, seen, warnings, time.monotonic() - began)
+
+
+def _survey_of(
+    source: Source,
+    pipeline: Pipeline,
+    config: Config,
+    modalities: Mapping[str, Modality],
+    readers: Sequence[Reader],
+    samples: int,
+    budget: Budget,
+) -> SourceSurvey:
+    options = {
+        name: modality_config(modalities[name], config.modalities.get(name), source.overrides.get(name, {}))
+        for name in source.modalities
+    }
+    rows = spread(len(source), samples)
+    data = config.data
+    looks = look(pipeline, modalities, options, rows, threads=data.threads, stall_s=data.stall_s)
+    shown = [looks.usable[i] for i in spread(len(looks.usable), _CARDS)]
+    asked = config.data.sources[source.name]
+    return SourceSurvey(
+        source=source,
+        config=asked,
+        format=_format(asked, readers),
+        found=_found(source),
+        parts=len(source.parts),
+        broken=dict(getattr(source.samples, "broken", {})),
+        looks=looks,
+        figures=figures_of(looks, source.modalities),
+        cards=sheet_of(pipeline, modalities, options, shown, budget),
+    )
+
+
+def _format(config: SourceConfig, readers: Sequence[Reader]) -> str:
+    if config.format != "auto":
+        return config.format
+    return next(reader.name for reader in readers if reader.matches(config.path))
+
+
+def _found(source: Source) -> dict[str, int | None]:
+    found = getattr(source.samples, "found", ())
+    return dict(found) if isinstance(found, Mapping) else dict.fromkeys(found)
