@@ -188,10 +188,9 @@ class _Fetching:
             return None
 
     def _fetch(self, url: str, stat: Stat) -> None:
-        if self._copies.use(_name(url, stat)):
-            return
         try:
-            self._cache.fetch(url, stat)
+            if self._copies.use(_name(url, stat)) is None:
+                self._cache.fetch(url, stat)
         except DataError as error:
             _log.debug("not fetched ahead: %s", error)
         except NoRoom:
