@@ -70,7 +70,7 @@ class Crew:
             for _ in range(self.threads):
                 self.hire()
         errand = Errand(self, function, calls)
-        for call in errand.open.values():
+        for call in tuple(errand.open.values()):  # threads take them out meanwhile
             self._calls.put(call)
         return errand
 
