@@ -11,7 +11,7 @@ import numpy as np
 
 from spectranet import DecodeError, Values
 from spectranet_text.options import TextConfig, checked_tokenizer
-from spectranet_text.tokenizer import BOS, EOS, MASK, PAD, Tokenizer
+from spectranet_text.tokenizer import BOS, EOS, MASK, UNK, Tokenizer
 
 LARGEST_BYTES = 1 << 20
 # Pieces of SentencePiece are at most 16 characters long (its max_sentencepiece_length); twice that
@@ -74,7 +74,7 @@ def sample_mask(values: Values, ratio: float, rng: np.random.Generator) -> np.nd
     hiding it always would leave, of a caption like "seven", nothing to learn its meaning from.
     """
     ids_N = values.data["ids"]
-    candidates = np.flatnonzero(~np.isin(ids_N, (PAD, BOS, EOS, MASK)))
+    candidates = np.flatnonzero((ids_N > MASK) | (ids_N == UNK))
     count = int(ratio * len(candidates) + rng.random())
     if ratio > 0 and len(candidates) > 1:
         count = max(count, 1)

@@ -26,6 +26,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _EXIF_MARK = b"Exif\x00\x00"
+_START_OF_SCAN = b"\xda"
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP")
 _PIL_ERRORS = (
     OSError,
@@ -98,7 +99,7 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
         pixels_HWC: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         raise DecodeError(f"JPEG: {error}") from error
-    if _EXIF_MARK not in data:
+    if not _has_exif(data):
         return pixels_HWC
     try:
         with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as picture:
@@ -106,6 +107,19 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
     except _PIL_ERRORS as error:
         raise DecodeError(f"JPEG: {error}") from error
     return _turn_upright(pixels_HWC, orientation)
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether a segment before the compressed pixels begins as EXIF (ITU-T T.81, annex B.1.1.4)."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and (marker := data[at + 1 : at + 2]) != _START_OF_SCAN:
+        if marker == b"\xff":  # a fill byte
+            at += 1
+            continue
+        if data.startswith(_EXIF_MARK, at + 4):
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return False
 
 
 def _decode_with_pil(data: bytes, kind: str) -> np.ndarray:
