@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -98,6 +99,42 @@ def wav_bytes() -> Callable[..., bytes]:
     ) -> bytes:
         file = io.BytesIO()
         soundfile.write(file, sound, rate, format=format, subtype=subtype)
+        return file.getvalue()
+
+    return write
+
+
+@pytest.fixture
+def by_pyav() -> Callable[..., bytes]:
+    """(C, T) samples as the bytes of a file that FFmpeg's libraries write."""
+
+    def write(sound_CT: np.ndarray, rate: int, format: str, codec: str, picture: bool = False) -> bytes:
+        """A file written by FFmpeg's libraries, with a blank video stream if asked."""
+        file = io.BytesIO()
+        with av.open(file, "w", format=format) as container:
+            stream = container.add_stream(codec, rate=rate, layout="stereo" if len(sound_CT) == 2 else "mono")
+            video = (
+                container.add_stream("mpeg4", rate=10, width=32, height=32, pix_fmt="yuv420p")
+                if picture
+                else None
+            )
+            if video is not None:
+                for _ in range(10):
+                    blank = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                    container.mux(video.encode(blank))
+                container.mux(video.encode())
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound_CT),
+                format="fltp",
+                layout="stereo" if len(sound_CT) == 2 else "mono",
+            )
+            frame.sample_rate = rate
+            to_codec = av.AudioResampler(
+                format=stream.format, layout=stream.layout, rate=rate, frame_size=stream.frame_size or None
+            )
+            for piece in [*to_codec.resample(frame), *to_codec.resample(None)]:
+                container.mux(stream.encode(piece))
+            container.mux(stream.encode())
         return file.getvalue()
 
     return write

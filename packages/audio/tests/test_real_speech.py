@@ -47,7 +47,7 @@ def distance(one: int, two: int) -> int:
 def test_every_digit_decodes_to_its_length_and_gives_frames(tiny, rng) -> None:
     transform = build_transform(tiny, train=True)
     for path in recordings(step=60):
-        sound = decode(path.read_bytes())
+        sound = decode(path.read_bytes())[:]
         seconds = soundfile.info(path).duration
         assert abs(len(sound) / 16_000 - seconds) < 1e-3 and 0.005 < np.abs(sound).max() <= 1.2
         values = transform(sound, rng)
@@ -67,7 +67,7 @@ def test_clips_with_a_sound_track_decode() -> None:
 
 
 def test_fingerprints_tell_recordings_apart_and_survive_loudness_and_mp3() -> None:
-    sounds = [decode(path.read_bytes()) for path in recordings(step=100)]
+    sounds = [decode(path.read_bytes())[:] for path in recordings(step=100)]
     hashes = [fingerprint(sound) for sound in sounds]
     assert all(0 <= value < 2**64 for value in hashes)
     apart = [distance(one, two) for one, two in itertools.combinations(hashes, 2)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spectranet import ConfigError, option
-from spectranet_audio.frames import KERNELS, SAMPLE_RATE, WINDOW
+from spectranet_audio.frames import KERNELS, LONGEST_SPAN_S, SAMPLE_RATE, WINDOW
 from spectranet_audio.pretrained import read_architecture
 
 __all__ = ["AudioConfig", "conv_channels", "problems"]
@@ -65,6 +65,8 @@ def problems(config: Any) -> Iterator[str]:
     """
     if config.max_seconds * SAMPLE_RATE < WINDOW:
         yield f"modalities.audio.max_seconds is {config.max_seconds}; a frame needs {WINDOW / SAMPLE_RATE} s."
+    if config.max_seconds > LONGEST_SPAN_S:
+        yield f"modalities.audio.max_seconds is {config.max_seconds}; at most {LONGEST_SPAN_S} s are decoded."
     if not 1 <= config.mel_bins <= MOST_MEL_BINS:
         yield f"modalities.audio.mel_bins is {config.mel_bins}; it must be in 1 to {MOST_MEL_BINS}."
     for name in ("gain_db", "shift_ms", "noise"):

@@ -1,72 +1,181 @@
-"""The sound track of a container (MP3, M4A, MP4, …) by FFmpeg's libraries.
+"""The sound track of a container (MP3, M4A, MP4, …) by FFmpeg's libraries, which PyAV brings along.
 
-Shape suffixes: T samples in time, C channels.
+A span is decoded from a little before its start. Where FFmpeg lands after a seek is known by the time
+stamp of the first frame, and samples are counted from there; it lands to the sample in MP3, MP4 and
+raw AAC, and within a millisecond in Matroska. Lossy decoders that draw noise (AAC's noise
+substitution) draw it anew after a seek: the same span is always the same, bit for bit, but where two
+spans overlap their noise may differ.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import av
-import av.container
 import numpy as np
 
 from spectranet import DecodeError
+from spectranet_audio.headers import check_mp3_complete, mp3_declares_length, skip_id3
+from spectranet_audio.recording import BLOCK, mean_of_channels
 
-__all__ = ["decode_container"]
+__all__ = ["ContainerTrack", "read_container"]
 
-_SLACK_SECONDS = 0.15
+_LEAD_S = 0.5
+"""Decoded ahead of a span and thrown away: an MP3 frame may hold bits of the nine before it."""
+_SLACK_S = 0.15
 _SLACK_SHARE = 0.02
-"""How much shorter than declared a track may come out: encoders' delay and padding."""
+"""How much earlier than declared a track may end: encoders' delay and padding. Zeros take the place."""
+
+_DEMUXERS = (
+    "mp3,aac,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flac,ogg,mpegts,mpeg,flv,asf,aiff,caf,au,w64,"
+    "amr,ac3,eac3,wv,ape,tta,dts"
+)
+"""What FFmpeg may take a file for: formats that hold their sound. A playlist would open other files."""
 
 
-def decode_container(data: bytes, max_seconds: float) -> tuple[np.ndarray, int]:
-    """The first audio stream as float32 (C, T), and its sample rate.
+@dataclass(frozen=True)
+class ContainerTrack:
+    data: bytes
+    format: str
+    rate: int
+    frames: int
+
+    def blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """As every track, with zeros where it ends a little before the length that it declares."""
+        lead = max(0, start - round(_LEAD_S * self.rate))
+        parts: list[np.ndarray] = []
+        held = 0
+        for mono_T in _spanned(self._decoded(lead, start), start, stop):
+            parts.append(mono_T)
+            held += len(mono_T)
+            if held >= BLOCK:
+                yield np.concatenate(parts)
+                parts, start, held = [], start + held, 0
+        end, missing = start + held, stop - start - held
+        if end * (1 + _SLACK_SHARE) + _SLACK_S * self.rate < stop:
+            raise DecodeError(f"truncated: {end / self.rate:.2f} of {self.frames / self.rate:.2f} s")
+        if held or missing:
+            yield np.concatenate([*parts, np.zeros(missing, dtype=np.float32)])
+
+    def _decoded(self, lead: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(place of its first sample, float32 (T,)) of frame after frame, from ``start`` or before."""
+        with _open(self.data, self.format) as (container, stream):
+            to_planes = av.AudioResampler(format="fltp")  # sample format only: layout and rate stay
+            frames, place = container.decode(stream), 0
+            if lead:
+                ticks = round(lead / self.rate / stream.time_base) + (stream.start_time or 0)
+                container.seek(ticks, stream=stream)
+                first = next(container.decode(stream), None)
+                frames = itertools.chain([first], container.decode(stream))
+                place = _place_of(first, stream, self.rate)
+                if not 0 <= place <= start:
+                    # No index leads there: from the start, then.
+                    container.seek(stream.start_time or 0, stream=stream)
+                    frames, place = container.decode(stream), 0
+            for frame in frames:
+                if frame.sample_rate != self.rate:
+                    raise DecodeError(f"the sample rate changes from {self.rate} to {frame.sample_rate} Hz")
+                for planes in [frame] if frame.format.name == "fltp" else to_planes.resample(frame):
+                    mono_T = mean_of_channels(planes.to_ndarray().T)
+                    if not np.isfinite(mono_T).all():
+                        raise DecodeError("samples that are not finite")
+                    yield place, mono_T
+                    place += len(mono_T)
+
+
+def read_container(data: bytes, max_seconds: float) -> ContainerTrack:
+    """Open a container and check it, without decoding its sound.
 
     Raises:
-        DecodeError: unreadable, without an audio stream, shorter than declared, or over the limit.
+        DecodeError: unreadable, without an audio stream, cut short, or over the limit.
     """
+    kind = _format_of(data)
+    if kind == "mp3":
+        check_mp3_complete(data)
+    with _open(data, kind) as (container, stream):
+        rate = stream.codec_context.sample_rate
+        if kind == "mp4":
+            _check_index(data, stream)
+        seconds = _declared_seconds(data, container, stream)
+        if seconds is None:
+            seconds = _packets_seconds(container, stream, max_seconds)
+    return ContainerTrack(data, kind, rate, round(seconds * rate))
+
+
+def _spanned(frames: Iterator[tuple[int, np.ndarray]], start: int, stop: int) -> Iterator[np.ndarray]:
+    """The part of the frames that lies in [start, stop)."""
+    for place, mono_T in frames:
+        piece_T = mono_T[max(0, start - place) : stop - place]
+        if piece_T.size and place < stop:
+            yield piece_T
+        if place + len(mono_T) >= stop:
+            return
+
+
+def _place_of(frame: Any, stream: Any, rate: int) -> int:
+    """Sample at which a frame starts; -1 where that is not known."""
+    if frame is None or frame.pts is None:
+        return -1
+    return round((frame.pts - (stream.start_time or 0)) * stream.time_base * rate)
+
+
+def _format_of(data: bytes) -> str:
+    """The demuxer for what the bytes are; empty where FFmpeg is to find out."""
+    if data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return "mp4"
+    start = skip_id3(data)
+    if data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] >= b"\xe0":
+        return "mp3" if data[start + 1] & 0x06 else "aac"  # the layer: none in AAC's frames
+    return ""
+
+
+@contextmanager
+def _open(data: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
+    """Container and audio stream; what FFmpeg finds wrong inside the block becomes a DecodeError."""
+    options = {} if kind else {"format_whitelist": _DEMUXERS}
     try:
-        with av.open(io.BytesIO(data), metadata_errors="ignore") as container:
+        with av.open(
+            io.BytesIO(data), format=kind or None, options=options, metadata_errors="ignore"
+        ) as container:
             if not container.streams.audio:
                 raise DecodeError("no audio stream")
-            declared_s = _declared_seconds(data, container)
-            if declared_s is not None and declared_s > max_seconds:
-                raise DecodeError(f"{declared_s:.1f} s are over the limit of {max_seconds} s")
-            sound_CT, rate = _decode_stream(container, max_seconds)
-    except av.error.FFmpegError as error:
-        raise DecodeError(f"not readable as sound: {error.strerror}") from error
-    decoded_s = sound_CT.shape[1] / rate
-    if declared_s is not None and decoded_s * (1 + _SLACK_SHARE) + _SLACK_SECONDS < declared_s:
-        raise DecodeError(f"truncated: {decoded_s:.2f} of {declared_s:.2f} s")
-    return sound_CT, rate
+            stream = container.streams.audio[0]
+            stream.codec_context.thread_count = 1  # many data workers decode at once
+            yield container, stream
+    except (av.error.FFmpegError, EOFError) as error:
+        raise DecodeError(f"not readable as sound: {getattr(error, 'strerror', error)}") from error
 
 
-def _declared_seconds(data: bytes, container: av.container.InputContainer) -> float | None:
+def _check_index(data: bytes, stream: Any) -> None:
+    entries = stream.index_entries
+    if len(entries):
+        last = entries[-1]
+        missing = last.pos + last.size - len(data)
+        if missing > 0:
+            raise DecodeError(f"truncated: {missing} bytes are missing")
+
+
+def _declared_seconds(data: bytes, container: Any, stream: Any) -> float | None:
     """What the header says; None where FFmpeg would only guess from the file's size."""
-    stream = container.streams.audio[0]
-    if container.format.name in ("mp3", "aac", "ac3", "eac3", "amr"):
-        head = data[: 64 * 2**10]
-        if not any(mark in head for mark in (b"Xing", b"Info", b"VBRI")):
-            return None
-    if stream.duration is None or stream.time_base is None:
+    if container.format.name in ("aac", "ac3", "eac3", "amr", "dts"):
         return None
-    return float(stream.duration * stream.time_base)
+    if container.format.name == "mp3" and not mp3_declares_length(data):
+        return None
+    return float(stream.duration * stream.time_base) if stream.duration else None
 
 
-def _decode_stream(container: av.container.InputContainer, max_seconds: float) -> tuple[np.ndarray, int]:
-    """Decode until the end, or stop at the limit: a header may say less than there is."""
-    stream = container.streams.audio[0]
-    stream.codec_context.thread_count = 1  # many data workers decode at once
-    to_planes = av.AudioResampler(format="fltp")  # sample format only: layout and rate stay
-    parts: list[np.ndarray] = []
-    samples, rate = 0, 0
-    for frame in container.decode(stream):
-        for planes in to_planes.resample(frame):
-            parts.append(planes.to_ndarray())
-            samples, rate = samples + planes.samples, planes.sample_rate
-        if samples > max_seconds * max(rate, 1):
+def _packets_seconds(container: Any, stream: Any, max_seconds: float) -> float:
+    """Length by counting packets, which decodes nothing."""
+    start_s = float((stream.start_time or 0) * stream.time_base)
+    end_s = start_s
+    for packet in container.demux(stream):
+        if packet.pts is not None:
+            end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if end_s - start_s > max_seconds:
             raise DecodeError(f"more than the limit of {max_seconds} s")
-    if not parts:
-        raise DecodeError("no sound: zero samples")
-    return np.concatenate(parts, axis=1), rate
+    return end_s - start_s

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+import torch
 
 from spectranet_audio.frames import HOP, SAMPLE_RATE, WINDOW
 
@@ -22,28 +23,17 @@ _FLOOR = 1e-5
 _LEAST_SPREAD = 1e-2
 
 
-@functools.cache
-def _window() -> np.ndarray:
-    """Periodic Hann window."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
-
-
-@functools.cache
-def _filters(bins: int) -> np.ndarray:
-    from torchaudio.functional import melscale_fbanks
-
-    filters = melscale_fbanks(
-        WINDOW // 2 + 1, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
-    )
-    return np.asarray(filters.numpy(), dtype=np.float32)
-
-
 def log_mel(waveform_T: np.ndarray, bins: int) -> np.ndarray:
-    """Natural logarithm of the mel power of each frame: float32 (N, M). Needs T >= 400."""
-    frames_NW = np.lib.stride_tricks.sliding_window_view(waveform_T, WINDOW)[::HOP]
-    spectrum_NK = np.fft.rfft(frames_NW * _window(), axis=-1)
-    power_NK = (spectrum_NK.real**2 + spectrum_NK.imag**2).astype(np.float32)
-    return np.log(power_NK @ _filters(bins) + _FLOOR)
+    """Natural logarithm of the mel power of each frame: float32 (N, M). Needs T >= 400.
+
+    By torch, whose transform is twice as fast as numpy's and keeps to the threads of its worker.
+    """
+    waveform_T = np.require(waveform_T, np.float32, ["C", "W"])  # torch warns of what it must not write
+    frames_NW = torch.from_numpy(waveform_T).unfold(0, WINDOW, HOP) * _window()
+    spectrum_NK = torch.fft.rfft(frames_NW)
+    power_NK = spectrum_NK.real.square().add_(spectrum_NK.imag.square())
+    mel_NM: np.ndarray = (power_NK @ _filters(bins)).add_(_FLOOR).log_().numpy()
+    return mel_NM
 
 
 def mel_target(waveform_T: np.ndarray, bins: int) -> np.ndarray:
@@ -53,4 +43,20 @@ def mel_target(waveform_T: np.ndarray, bins: int) -> np.ndarray:
     recording: about 0.8 for a prediction that knows nothing. Silence gives zeros.
     """
     mel_NM = log_mel(waveform_T, bins)
-    return (mel_NM - mel_NM.mean()) / max(float(mel_NM.std()), _LEAST_SPREAD)
+    mel_NM -= mel_NM.mean()
+    mel_NM /= max(float(np.sqrt(np.square(mel_NM).mean())), _LEAST_SPREAD)
+    return mel_NM
+
+
+@functools.cache
+def _window() -> torch.Tensor:
+    return torch.hann_window(WINDOW)  # periodic
+
+
+@functools.cache
+def _filters(bins: int) -> torch.Tensor:
+    from torchaudio.functional import melscale_fbanks
+
+    return melscale_fbanks(
+        WINDOW // 2 + 1, 0.0, SAMPLE_RATE / 2, bins, SAMPLE_RATE, norm="slaney", mel_scale="slaney"
+    )

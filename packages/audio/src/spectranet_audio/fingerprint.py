@@ -15,18 +15,21 @@ import functools
 import numpy as np
 
 from spectranet_audio.features import log_mel
-from spectranet_audio.frames import WINDOW
+from spectranet_audio.frames import SAMPLE_RATE, WINDOW
+from spectranet_audio.recording import Sound
 
 __all__ = ["fingerprint"]
 
+_LONGEST_S = 600
 _STEPS = 32
 _BANDS = 32
 _FLOOR = -6.0
 """Log power of a clip of unit variance under which bands are all the same: codecs drop them."""
 
 
-def fingerprint(waveform_T: np.ndarray) -> int:
-    """64-bit hash of a float32 (T,) waveform at 16 kHz; near duplicates differ in few bits."""
+def fingerprint(sound: Sound) -> int:
+    """64-bit hash of the first ten minutes of a recording; near duplicates differ in few bits."""
+    waveform_T = sound[: _LONGEST_S * SAMPLE_RATE]
     waveform_T = np.pad(waveform_T, (0, max(0, WINDOW - len(waveform_T))))
     level = float(np.sqrt(np.mean(np.square(waveform_T, dtype=np.float64))))
     scaled_T = (waveform_T / max(level, 1e-8)).astype(np.float32)

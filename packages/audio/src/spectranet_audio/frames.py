@@ -6,9 +6,20 @@ At 16 kHz a frame is taken every 20 ms and sees 25 ms: frame i covers the sample
 
 from __future__ import annotations
 
-__all__ = ["FRAMES_PER_SEGMENT", "HOP", "KERNELS", "SAMPLE_RATE", "STRIDES", "WINDOW", "frame_count"]
+__all__ = [
+    "FRAMES_PER_SEGMENT",
+    "HOP",
+    "KERNELS",
+    "LONGEST_SPAN_S",
+    "SAMPLE_RATE",
+    "STRIDES",
+    "WINDOW",
+    "frame_count",
+]
 
 SAMPLE_RATE = 16_000
+LONGEST_SPAN_S = 3600
+"""What is decoded of a recording at once: 230 MB."""
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
 HOP = 320

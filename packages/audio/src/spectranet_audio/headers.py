@@ -1,7 +1,7 @@
-"""What the headers of WAV and Ogg files declare, so that half a file is not taken for a short one.
+"""What the headers of Ogg and MP3 files declare, so that half a file is not taken for a short one.
 
-libsndfile decodes a truncated WAV or Ogg without an error and merely returns less sound.
-Sources: Microsoft "Multimedia Programming Interface 1.0" (RIFF); EBU Tech 3306 (RF64); RFC 3533 (Ogg).
+libsndfile decodes a truncated Ogg without an error and merely returns less sound.
+Sources: RFC 3533 (Ogg); id3.org, "ID3 tag version 2.4.0"; Gabriel Bouvigne, "Mp3 Info Tag".
 """
 
 from __future__ import annotations
@@ -10,37 +10,16 @@ import struct
 
 from spectranet import DecodeError
 
-__all__ = ["check_ogg_complete", "check_wav_complete", "is_wav"]
+__all__ = ["check_mp3_complete", "check_ogg_complete", "mp3_declares_length", "skip_id3"]
 
-_UNKNOWN_SIZE = 0x7FFFF000
-"""Writers to a pipe cannot go back to fill in the length and leave this (sox) or more (ffmpeg)."""
 _OGG_HEADER_BYTES = 27
 _OGG_LAST_PAGE = 4
 
-
-def is_wav(data: bytes) -> bool:
-    return data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE"
-
-
-def check_wav_complete(data: bytes) -> None:
-    """Raise ``DecodeError`` where a WAV has fewer bytes of sound than its header declares."""
-    order = ">" if data[:4] == b"RIFX" else "<"
-    long_size: int | None = None
-    position = 12
-    while position + 8 <= len(data):
-        name, size = struct.unpack_from(f"{order}4sI", data, position)
-        start = position + 8
-        if name == b"ds64" and start + 16 <= len(data):
-            long_size = struct.unpack_from(f"{order}Q", data, start + 8)[0]
-        if name == b"data":
-            declared = long_size if long_size is not None and size == 0xFFFFFFFF else size
-            unknown = long_size is None and size >= _UNKNOWN_SIZE
-            present = len(data) - start
-            if not unknown and present < declared:
-                raise DecodeError(f"truncated WAV: {present} of {declared} bytes of sound")
-            return
-        position = start + size + size % 2
-    raise DecodeError("truncated WAV: its sound is missing")
+_MP3_SEARCHED = 4096
+"""Bytes from the end of the tags in which the first frame and its info tag are looked for."""
+_MP3_SLACK = 2048
+"""Bytes that may be missing: taggers that strip the end of a file take up to a frame with it."""
+_MP3_HAS_FRAMES, _MP3_HAS_BYTES = 1, 2
 
 
 def check_ogg_complete(data: bytes) -> None:
@@ -56,3 +35,43 @@ def check_ogg_complete(data: bytes) -> None:
         position = end
     if not flags & _OGG_LAST_PAGE:
         raise DecodeError("truncated Ogg: its last page is missing")
+
+
+def skip_id3(data: bytes) -> int:
+    """Where the sound of an MP3 or raw AAC file starts: behind its ID3v2 tags, if it has any."""
+    start = 0
+    while data[start : start + 3] == b"ID3" and start + 10 <= len(data):
+        one, two, three, four = (byte & 127 for byte in data[start + 6 : start + 10])
+        footer = 10 if data[start + 5] & 0x10 else 0
+        start += 10 + (one << 21 | two << 14 | three << 7 | four) + footer
+    return start
+
+
+def mp3_declares_length(data: bytes) -> bool:
+    """Whether an info tag says how many frames there are; else FFmpeg guesses from the file's size."""
+    start = skip_id3(data)
+    head = data[start : start + _MP3_SEARCHED]
+    place = _info_tag(head)
+    return b"VBRI" in head or (place >= 0 and bool(head[place + 7] & _MP3_HAS_FRAMES))
+
+
+def check_mp3_complete(data: bytes) -> None:
+    """Raise ``DecodeError`` where an MP3 has fewer bytes than its info tag declares, if it has one."""
+    start = skip_id3(data)
+    head = data[start : start + _MP3_SEARCHED]
+    place = _info_tag(head)
+    if place < 0 or not head[place + 7] & _MP3_HAS_BYTES:
+        return
+    size_at = place + 8 + (4 if head[place + 7] & _MP3_HAS_FRAMES else 0)
+    if size_at + 4 > len(head):
+        raise DecodeError("truncated MP3: it ends inside its first frame")
+    declared = struct.unpack_from(">I", head, size_at)[0]
+    present = len(data) - start
+    if present + _MP3_SLACK < declared:
+        raise DecodeError(f"truncated MP3: {present} of {declared} bytes of sound")
+
+
+def _info_tag(head: bytes) -> int:
+    """Where ``Xing`` or ``Info`` stands with its flags behind it; -1 where it does not."""
+    places = [place for place in (head.find(b"Xing"), head.find(b"Info")) if place >= 0]
+    return min((place for place in places if place + 8 <= len(head)), default=-1)

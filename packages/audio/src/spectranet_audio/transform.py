@@ -1,4 +1,4 @@
-"""From a decoded clip to arrays for the encoder, and batches of them.
+"""From a recording to arrays for the encoder, and batches of them.
 
 Shape suffixes: B samples, T samples of a waveform, N frames, P coordinates, M mel bins.
 """
@@ -16,6 +16,7 @@ from spectranet import Values
 from spectranet_audio.config import AudioConfig
 from spectranet_audio.features import mel_target
 from spectranet_audio.frames import FRAMES_PER_SEGMENT, SAMPLE_RATE, WINDOW, frame_count
+from spectranet_audio.recording import Sound
 
 __all__ = ["AudioTransform", "build_transform", "collate"]
 
@@ -33,14 +34,20 @@ class AudioTransform:
     config: AudioConfig
     train: bool
 
-    def __call__(self, waveform_T: np.ndarray, rng: np.random.Generator) -> Values:
-        """Float32 (T,) at 16 kHz to ``waveform`` (T,) and ``mel`` (N, M)."""
-        waveform_T = self._crop(waveform_T, rng)
+    def __call__(self, sound: Sound, rng: np.random.Generator) -> Values:
+        """A recording, or float32 (T,) at 16 kHz, to ``waveform`` (T,) and ``mel`` (N, M).
+
+        Of a recording only the span that is kept is decoded.
+        """
+        waveform_T = self._crop(sound, rng)
         if self.config.normalise:
-            waveform_T = (waveform_T - waveform_T.mean()) / np.sqrt(waveform_T.var() + _VARIANCE_FLOOR)
+            waveform_T = waveform_T - waveform_T.mean()
+            waveform_T /= np.sqrt(np.square(waveform_T).mean() + _VARIANCE_FLOOR)
         if self.train:
             waveform_T = self._augment(waveform_T, rng)
-        waveform_T = np.pad(waveform_T, (0, max(0, WINDOW - len(waveform_T)))).astype(np.float32)
+        if len(waveform_T) < WINDOW:
+            waveform_T = np.pad(waveform_T, (0, WINDOW - len(waveform_T)))
+        waveform_T = waveform_T.astype(np.float32, copy=False)
         frame_N = np.arange(frame_count(len(waveform_T)), dtype=np.int32)
         return Values(
             data={"waveform": waveform_T, "mel": mel_target(waveform_T, self.config.mel_bins)},
@@ -48,12 +55,12 @@ class AudioTransform:
             segment_N=frame_N // FRAMES_PER_SEGMENT,
         )
 
-    def _crop(self, waveform_T: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        surplus = len(waveform_T) - self._longest
+    def _crop(self, sound: Sound, rng: np.random.Generator) -> np.ndarray:
+        surplus = len(sound) - self._longest
         if surplus <= 0:
-            return waveform_T
+            return sound[:]
         start = int(rng.integers(surplus + 1)) if self.train else surplus // 2
-        return waveform_T[start : start + self._longest]
+        return sound[start : start + self._longest]
 
     @property
     def _longest(self) -> int:
