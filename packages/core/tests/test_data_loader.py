@@ -280,9 +280,9 @@ def test_bad_samples_are_replaced_counted_and_named(tmp_path, workers):
     failures = batches.failures["s"]
     assert failures.used == 20 * STEPS
     assert failures.skipped == len(skipped) >= 6 * STEPS
-    assert {each.key for each in skipped} == {f"key{i}" for i in (1, 2, 4, 5)} | {"row 0", "row 3"}
+    assert {each.key for each in skipped} == {f"key{i}" for i in (1, 2, 4, 5)} | {"m.jsonl:1", "m.jsonl:4"}
     reasons = " ".join(failures.reasons)
-    for words in ("No such file", "not numbers", "gives no token"):
+    for words in ("does not exist", "not numbers", "gives no token"):
         assert words in reasons
     assert len(failures.examples) == 10
 

@@ -104,6 +104,7 @@ class Reader:
     - ``parts: Sequence[int]``: number of rows of each part (shard), where rows are numbered part after
       part. Parts are shuffled, then rows within windows of parts, so that few parts are open at once;
     - ``broken: Mapping[str, str]``: parts that can be read only in part or not at all, and why;
+    - ``key(row: int) -> str``: a method, what to call a row that cannot be read; must not touch storage;
     - ``ahead(parts: Sequence[int])``: a method, called from the loading processes with the parts whose
       rows are wanted soon; must return at once.
     """

@@ -24,7 +24,7 @@ from spectranet.errors import DataError
 __all__ = ["Crew", "Errand", "Stalled"]
 
 _ROUNDS_OF_STALLS = 4
-"""How often all threads may be stuck in one errand before nothing more is hoped for."""
+"""How often all threads may get stuck, and no call end in between, before nothing more is hoped for."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Crew:
     def __init__(self, threads: int, stall_s: float) -> None:
         self.threads = threads
         self.stall_s = stall_s
+        self.stalls_in_a_row = 0
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._hired = False
 
@@ -109,7 +110,6 @@ class Errand:
         self._crew = crew
         self._outcomes: list[Any] = [None] * len(calls)
         self._error: BaseException | None = None
-        self._stalls = 0
         self._lock = threading.Lock()
         self._done = threading.Event()
         if not calls:
@@ -120,6 +120,7 @@ class Errand:
         with self._lock:
             if self.open.pop(call.number, None) is None:
                 return False
+            self._crew.stalls_in_a_row = 0
             self._outcomes[call.number] = outcome
             self._error = self._error or error
             if not self.open:
@@ -157,8 +158,9 @@ class Errand:
                 self._outcomes[call.number] = stalled
                 del self.open[call.number]
                 self._crew.hire()
-            self._stalls += len(stuck)
+            self._crew.stalls_in_a_row += len(stuck)
             if not self.open:
                 self._done.set()
-        if stuck and self._stalls > _ROUNDS_OF_STALLS * self._crew.threads:
-            raise DataError(f"{self._stalls} samples of one micro-batch do not end; the last {stalled}")
+        in_a_row = self._crew.stalls_in_a_row
+        if stuck and in_a_row > _ROUNDS_OF_STALLS * self._crew.threads:
+            raise DataError(f"{in_a_row} samples in a row did not end; the last was {stalled}")

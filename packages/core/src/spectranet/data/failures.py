@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Failures", "Reason", "Skipped", "tally", "worst"]
+__all__ = ["Failures", "Reason", "Skipped", "as_percent", "limit_that_accepts", "tally", "worst"]
 
 _EXAMPLES = 10
 _MOST_REASONS = 100
@@ -79,6 +80,16 @@ def worst(reasons: Mapping[str, Reason], most: int = _EXAMPLES, indent: str = " 
     return "\n".join(
         f"{indent}{each.count:>{width},} x  '{each.example.key}': {each.example.reason}" for each in ranked
     )
+
+
+def limit_that_accepts(share: float) -> float:
+    """A round number well above a share of failures: twice it, in steps of its first digit."""
+    digit = 10.0 ** math.floor(math.log10(share))
+    return min(1.0, round(math.ceil(2 * share / digit) * digit, 6))
+
+
+def as_percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def printable(text: str, longest: int) -> str:

@@ -14,6 +14,7 @@ from spectranet.contracts import RawSample
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
+from spectranet.data.store import Absent, read_all
 from spectranet.errors import DataError
 
 __all__ = ["FolderSamples", "is_folder"]
@@ -66,12 +67,14 @@ class FolderSamples:
         key, files = self._samples[row]
         return RawSample(key, read_fields(wanted, files, lambda name: self._content(files[name]), key))
 
+    def key(self, row: int) -> str:
+        return self._samples[row][0]
+
     def _content(self, name: str) -> bytes:
         try:
-            with open(os.path.join(self._root, name), "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise DataError(f"file '{name}' in '{self._root}' cannot be read: {error.strerror}") from error
+            return read_all(os.path.join(self._root, name))
+        except Absent as error:
+            raise DataError(f"file '{name}' does not exist in '{self._root}' any more") from error
 
 
 def _walk(root: str, below: str) -> Iterator[str]:

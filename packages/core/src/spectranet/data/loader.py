@@ -11,7 +11,7 @@ from spectranet.data.build import build_pipelines
 from spectranet.data.collate import LoadedBatch, collate
 from spectranet.data.corpus import describe_corpus
 from spectranet.data.crew import Crew
-from spectranet.data.failures import Failures, Skipped, worst
+from spectranet.data.failures import Failures, Skipped, as_percent, limit_that_accepts, worst
 from spectranet.data.mixing import Mixture
 from spectranet.data.pipeline import Pipeline, Sample
 from spectranet.data.schedule import Schedule
@@ -22,6 +22,9 @@ from spectranet.errors import ConfigError, DataError, SpectraNetError, did_you_m
 __all__ = ["EvalData", "TrainStream"]
 
 _log = logging.getLogger(__name__)
+
+_FEW_BROKEN = 10
+"""Broken shards that a refusal names."""
 
 
 class TrainStream:
@@ -60,6 +63,7 @@ class TrainStream:
     ) -> None:
         _check(config)
         self.sources = open_sources(config.data.sources, modalities, readers, config.data)
+        _refuse_broken(self.sources, config.data.failure_limit)
         self.schedule = _schedule(config, self.sources, ranks)
         self.corpus = describe_corpus(self.sources)
         self.failures = {source.name: Failures() for source in self.sources}
@@ -134,6 +138,10 @@ class EvalData:
         if config.eval.batch < 1 or (config.eval.limit is not None and config.eval.limit < 1):
             raise ConfigError("eval.batch and eval.limit must be at least 1")
         self.sources = open_sources(config.eval.sources, modalities, readers, config.data, "eval")
+        _refuse_broken(self.sources, config.data.failure_limit)
+        for source in self.sources:
+            if source.broken:
+                _log.warning("%s", source.describe())
         self.failures: dict[str, Failures] = {}
         pipelines = build_pipelines(self.sources, config, modalities, train=False, ratios={})
         self._pipelines = {pipeline.source.name: pipeline for pipeline in pipelines}
@@ -219,6 +227,12 @@ def _check(config: Config) -> None:
         for name, least in smallest.items()
         if getattr(config.data, name) < least
     ]
+    if not 0 <= config.data.failure_limit <= 1:
+        problems.append(f"data.failure_limit is a share from 0 to 1, not {config.data.failure_limit}")
+    if not config.data.stall_s > 0:
+        problems.append(f"data.stall_s must be more than 0 seconds, not {config.data.stall_s}")
+    if not config.data.cache_gib >= 0:
+        problems.append(f"data.cache_gib must be at least 0, not {config.data.cache_gib}")
     if not config.data.sources:
         problems.append("data.sources is empty: there is nothing to train on")
     if problems:
@@ -227,4 +241,32 @@ def _check(config: Config) -> None:
 
 def _report(sources: Sequence[Source]) -> None:
     for source in sources:
-        _log.log(logging.WARNING if source.dropped else logging.INFO, "%s", source.describe())
+        level = logging.WARNING if source.dropped or source.broken else logging.INFO
+        _log.log(level, "%s", source.describe())
+
+
+def _refuse_broken(sources: Sequence[Source], limit: float) -> None:
+    """Refuse sources that have lost more of their shards than may fail.
+
+    One broken shard is let through with a warning however few there are, unless nothing may fail: a
+    download that was cut short is the commonest of accidents, while two of a few are no accident.
+
+    Raises:
+        ConfigError: lists every such source, and what would make it acceptable.
+    """
+    problems = []
+    for source in sources:
+        share = len(source.broken) / len(source.parts)
+        if len(source.broken) > max(limit * len(source.parts), 1 if limit > 0 else 0):
+            named = list(source.broken.items())[:_FEW_BROKEN]
+            lines = [
+                f"source '{source.name}': {source.count_broken()} cannot be read whole "
+                f"({as_percent(share)}), and data.failure_limit is {as_percent(limit)}",
+                *(f"'{part}': {reason}" for part, reason in named),
+                *(["…"] if len(source.broken) > len(named) else []),
+                f"fetch them again, or go on with what can be read:  "
+                f"data.failure_limit={limit_that_accepts(share)}",
+            ]
+            problems.append("\n  ".join(lines))
+    if problems:
+        raise ConfigError("\n".join(problems))

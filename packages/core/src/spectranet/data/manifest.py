@@ -28,6 +28,7 @@ from spectranet.contracts import RawSample
 from spectranet.data.members import lacking
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
+from spectranet.data.store import Absent, read_all
 from spectranet.data.where import RowFilter, as_text
 from spectranet.errors import DataError
 
@@ -72,7 +73,7 @@ class ManifestSamples:
         Raises:
             DataError: the row or one of its files cannot be read; names the manifest and the line.
         """
-        place = f"{self.path.name}:{self._line_K[row]}"
+        place = self.key(row)
         columns = self._columns(row, place)
         key = columns.get("key") or columns.get("id") or place
         fields = {}
@@ -81,6 +82,10 @@ class ManifestSamples:
             if not _is_empty(value):
                 fields[name] = self._content(name, value, place)
         return RawSample(str(key), fields)
+
+    def key(self, row: int) -> str:
+        """Where a row stands, for when it cannot be read: ``pairs.jsonl:17``."""
+        return f"{self.path.name}:{self._line_K[row]}"
 
     def _content(self, column: str, value: Any, place: str) -> bytes:
         if isinstance(value, list | dict):
@@ -94,9 +99,11 @@ class ManifestSamples:
                 "paths must be relative to the manifest and below it"
             )
         try:
-            return (self.path.parent / relative).read_bytes()
-        except OSError as error:
-            raise DataError(f"{place}: file '{value}' cannot be read: {error.strerror}") from error
+            return read_all(str(self.path.parent / relative))
+        except Absent as error:
+            raise DataError(f"{place}: file '{value}' does not exist") from error
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
 
     def _columns(self, row: int, place: str) -> dict[str, Any]:
         start, end = int(self._start_K[row]), int(self._end_K[row])

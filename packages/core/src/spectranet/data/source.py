@@ -29,6 +29,9 @@ __all__ = ["Source", "open_source", "open_sources"]
 _FEW = 12
 """Names of fields that a message lists."""
 
+_FEW_BROKEN = 3
+"""Broken parts that a message names."""
+
 _NOUN = re.compile(r"^(.*?\b(?:row|sample|name|member|file))\b")
 """A reason up to the end of its noun: readers write it in the singular."""
 
@@ -42,6 +45,7 @@ class Source:
         fields: for each modality the fields it may come from, the preferred first.
         overrides: for each modality its options that differ in this source.
         dropped: how many rows were left out when the source was opened, by reason.
+        broken: parts (shards) of which nothing or not everything can be read, and why.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Source:
     weight: float = 1.0
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -92,10 +97,24 @@ class Source:
         return named(row) if named else f"row {row}"
 
     def describe(self) -> str:
-        """One line: ``emoji: 3635 samples of image, text (177 left out: 177 rows without text)``."""
+        """One line: ``emoji: 3635 samples of image, text (177 left out: 177 rows without text)``.
+
+        With what is broken: ``…; 2 of 40 shards cannot be read whole: 'a.tar': no end; 'b.tar': …``.
+        """
         left_out = sum(self.dropped.values())
         note = f" ({left_out} left out: {_reasons(self.dropped)})" if left_out else ""
-        return f"{self.name}: {len(self)} samples of {', '.join(self.modalities)}{note}"
+        return f"{self.name}: {len(self)} samples of {', '.join(self.modalities)}{note}{self._damage()}"
+
+    def _damage(self) -> str:
+        if not self.broken:
+            return ""
+        named = [f"'{part}': {reason}" for part, reason in self.broken.items()][:_FEW_BROKEN]
+        more = ["…"] if len(self.broken) > len(named) else []
+        return f"; {self.count_broken()} cannot be read whole: {'; '.join([*named, *more])}"
+
+    def count_broken(self) -> str:
+        """``2 of 40 shards``."""
+        return f"{len(self.broken)} of {len(self.parts)} shards"
 
 
 def open_sources(
@@ -168,6 +187,7 @@ def open_source(
         weight=config.weight,
         overrides={modality: dict(options) for modality, options in config.overrides.items()},
         dropped=dict(getattr(samples, "dropped", {})),
+        broken=dict(getattr(samples, "broken", {})),
     )
     if not len(source):
         found = tuple(getattr(samples, "found", ()))

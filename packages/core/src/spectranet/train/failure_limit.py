@@ -8,13 +8,12 @@ one costs nothing.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from spectranet.data.failures import Failures, Reason, Skipped, worst
+from spectranet.data.failures import Failures, Reason, Skipped, as_percent, limit_that_accepts, worst
 from spectranet.errors import DataError
 from spectranet.train.distributed import World
 
@@ -99,7 +98,7 @@ class FailureLimit:
             shares.append(failed / max(used + failed, _FEWEST_TRIED))
             parts.append(
                 f"source '{name}': {failed:,} of {used + failed:,} samples could not be used "
-                f"({_percent(failed / (used + failed))}); data.failure_limit is {_percent(self.limit)}"
+                f"({as_percent(failed / (used + failed))}); data.failure_limit is {as_percent(self.limit)}"
                 + (f" of at least {_FEWEST_TRIED:,}" if used + failed < _FEWEST_TRIED else "")
                 + "\n"
                 + worst(_of_all_ranks(self._mine[name].reasons, world))
@@ -107,7 +106,7 @@ class FailureLimit:
         return TooManyFailures(
             "\n".join(parts) + f"\n  all of them:  {run_dir / 'failures'}\n"
             f"  a checkpoint of step {done} is written: mend the source and repeat the command to go on\n"
-            f"  or accept the loss:  data.failure_limit={_next_limit(max(shares))}"
+            f"  or accept the loss:  data.failure_limit={limit_that_accepts(max(shares))}"
         )
 
 
@@ -121,13 +120,3 @@ def _of_all_ranks(reasons: Mapping[str, Reason], world: World) -> dict[str, Reas
         for kind, count, *example in json.loads(line):
             merged.setdefault(kind, Reason(0, Skipped(*example))).count += count
     return merged
-
-
-def _next_limit(share: float) -> float:
-    """A round number well above the share: twice it, in steps of its first digit."""
-    digit = 10.0 ** math.floor(math.log10(share))
-    return min(1.0, round(math.ceil(2 * share / digit) * digit, 6))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"

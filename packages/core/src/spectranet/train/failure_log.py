@@ -18,7 +18,7 @@ from spectranet.data.failures import Skipped
 from spectranet.train.distributed import World
 from spectranet.train.journal import drop_records_from
 
-__all__ = ["FailureLog", "read_failures"]
+__all__ = ["FailureLog"]
 
 _MOST_OF_A_SOURCE = 1000
 
@@ -55,16 +55,6 @@ class FailureLog:
             self.directory.mkdir(exist_ok=True)
             with self._path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def read_failures(run_dir: Path) -> list[Skipped]:
-    """Everything that is listed, rank by rank."""
-    return [
-        Skipped.of(str(entry["source"]), str(entry["key"]), str(entry["reason"]))
-        for path, _ in _files(run_dir)
-        for entry in _entries(path)
-        if "key" in entry and "reason" in entry
-    ]
 
 
 def _files(run_dir: Path) -> list[tuple[Path, int]]:

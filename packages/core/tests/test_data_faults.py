@@ -1,0 +1,383 @@
+"""When samples are bad or storage hangs: given up, replaced, counted, written down, and limited."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from numbers_modality import decode, numbers
+
+from spectranet import ConfigError, DataError, DecodeError
+from spectranet.config import Config, DataConfig, EvalConfig, SourceConfig, TrainConfig
+from spectranet.contracts import RawSample, Reader
+from spectranet.data.crew import Crew, Stalled
+from spectranet.data.failures import Failures, Skipped, tally, worst
+from spectranet.data.loader import EvalData, TrainStream
+from spectranet.data.patience import using
+from spectranet.data.readers import readers
+from spectranet.train.distributed import start_world
+from spectranet.train.failure_limit import FailureLimit
+from spectranet.train.failure_log import FailureLog
+
+LEFT = numbers("left", "left", "l")
+STALL_S = 0.3
+
+
+def files(folder: Path, count: int = 16) -> SourceConfig:
+    """A source whose rows are files ``0`` … with the number that they are called."""
+    folder.mkdir(exist_ok=True)
+    for i in range(count):
+        (folder / f"{i}").write_text(f"{i},0")
+    rows = [json.dumps({"left": f"{i}", "key": f"key{i}"}) for i in range(count)]
+    (folder / "m.jsonl").write_text("\n".join(rows))
+    return SourceConfig(path=str(folder / "m.jsonl"), modalities=["left"])
+
+
+def stream(source: SourceConfig, *, modality=LEFT, loaded=None, steps: int = 2, **data) -> TrainStream:
+    standard = {"sources": {"s": source}, "workers": 0, "threads": 1, "stall_s": STALL_S}
+    config = Config(
+        data=DataConfig(**standard | data),
+        train=TrainConfig(steps=steps, global_batch=8, slots=2),
+    )
+    return TrainStream(config, {"left": modality}, loaded or readers(), {})
+
+
+def skipped(steps: list) -> dict[str, str]:
+    """key -> reason of everything that was replaced."""
+    return {each.key: each.reason for step in steps for batch in step for each in batch.skipped}
+
+
+def keys(steps: list) -> list[list[str]]:
+    return [[key for batch in step for key in batch.keys] for step in steps]
+
+
+# ------------------------------------------------------------------------------------------- stalls
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(0, 1), (0, 3), (1, 1), (1, 3)])
+def test_files_that_never_open_are_given_up_replaced_and_named(tmp_path, workers, threads):
+    source = files(tmp_path)
+    for i in (3, 7):
+        (tmp_path / f"{i}").unlink()
+        os.mkfifo(tmp_path / f"{i}")  # open() waits for a writer, who never comes
+
+    steps = list(stream(source, workers=workers, threads=threads))
+
+    found = skipped(steps)
+    assert sorted(found) == ["m.jsonl:4", "m.jsonl:8"]
+    for number, reason in ((3, found["m.jsonl:4"]), (7, found["m.jsonl:8"])):
+        assert reason == f"given up after 0.3 s: '{tmp_path}/{number}' does not answer (data.stall_s)"
+    assert [len(of_step) for of_step in keys(steps)] == [8, 8]
+    assert not {"key3", "key7"} & {key for of_step in keys(steps) for key in of_step}
+
+
+def test_replacements_of_stalled_samples_are_those_of_any_bad_sample(tmp_path):
+    hanging, missing = files(tmp_path / "hanging"), files(tmp_path / "missing")
+    (tmp_path / "hanging" / "5").unlink()
+    os.mkfifo(tmp_path / "hanging" / "5")
+    (tmp_path / "missing" / "5").unlink()
+
+    assert keys(list(stream(hanging))) == keys(list(stream(missing)))
+
+
+def decode_or_hang(content: bytes):
+    if content.startswith(b"4,"):
+        threading.Event().wait()
+    return decode(content)
+
+
+def test_a_decoder_that_hangs_is_given_up(tmp_path):
+    hanging = replace(LEFT, decode=decode_or_hang)
+    found = skipped(list(stream(files(tmp_path), modality=hanging, workers=1)))
+    assert found == {"m.jsonl:5": "given up after 0.3 s: its decoding does not end (data.stall_s)"}
+
+
+class HangingShard:
+    """Rows 0 to 7 are in a shard that does not answer, 8 to 63 in seven that do."""
+
+    parts = (8,) * 8
+
+    def __len__(self) -> int:
+        return 64
+
+    def key(self, row: int) -> str:
+        return f"shard{row // 8}/{row % 8}"
+
+    def read(self, row, wanted) -> RawSample:
+        from spectranet.data.patience import persist
+
+        def attempt() -> bytes:
+            if row < 8:
+                threading.Event().wait()
+            return b"1"
+
+        return RawSample(self.key(row), {"left": persist(f"/mnt/shard{row // 8}.tar", attempt)})
+
+
+def test_one_hanging_shard_costs_one_wait_and_not_one_for_each_of_its_samples(tmp_path):
+    reader = Reader("hanging", lambda path: True, lambda path, options: HangingShard())
+    source = SourceConfig(path="it", modalities=["left"])
+    before = time.monotonic()
+    steps = list(stream(source, loaded=[reader], steps=8, threads=1, stall_s=2.0))
+    waited_s = time.monotonic() - before
+
+    assert {key.split("/")[0] for key in skipped(steps)} == {"shard0"} and len(skipped(steps)) == 8
+    assert all("'/mnt/shard0.tar' does not answer" in reason for reason in skipped(steps).values())
+    assert waited_s < 8  # eight samples at 2 s each would be 16
+    assert [len(of_step) for of_step in keys(steps)] == [8] * 8
+
+
+def test_storage_that_is_gone_altogether_ends_the_run_instead_of_waiting_for_every_file(tmp_path):
+    source = files(tmp_path, 64)
+    for i in range(64):
+        (tmp_path / f"{i}").unlink()
+        os.mkfifo(tmp_path / f"{i}")
+    with pytest.raises(
+        DataError, match=r"source 's': \d+ samples in a row did not end; the last was given up"
+    ):
+        list(stream(source, threads=2, stall_s=0.05, workers=1))
+
+
+HANGING = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+import test_data_faults as t
+source = t.files_with_a_fifo(Path(sys.argv[1]))
+for workers in (0, 1):
+    print(len(t.keys(list(t.stream(source, workers=workers)))[0]), flush=True)
+"""
+
+
+def files_with_a_fifo(folder: Path) -> SourceConfig:
+    source = files(folder)
+    (folder / "2").unlink()
+    os.mkfifo(folder / "2")
+    return source
+
+
+def test_a_stuck_thread_keeps_no_process_from_ending(tmp_path):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", HANGING, str(tmp_path), str(here), str(here / "shared")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "8\n8\n"), done.stderr
+
+
+def test_evaluation_leaves_out_what_hangs(tmp_path):
+    config = Config(
+        eval=EvalConfig(sources={"s": files_with_a_fifo(tmp_path)}, batch=5), data=DataConfig(stall_s=STALL_S)
+    )
+    data = EvalData(config, {"left": LEFT}, readers())
+    rows = [row for batch in data.batches("s") for row in batch.ids_B.tolist()]
+    assert rows == [0, 1, *range(3, 16)]
+    assert "does not answer" in data.failures["s"].examples[0].reason
+
+
+def test_a_crew_keeps_its_size_and_its_order_whatever_hangs():
+    crew, never = Crew(2, stall_s=0.1), threading.Event()
+
+    def call(number: int) -> int:
+        if number in (1, 4):
+            with using(f"place{number}"):
+                never.wait()
+        return number
+
+    before = threading.active_count()
+    for _ in range(2):
+        results = crew.start(call, [(i,) for i in range(6)]).results()
+        assert results == [0, Stalled(0.1, "place1"), 2, 3, Stalled(0.1, "place4"), 5]
+    assert threading.active_count() == before + 2 + 4  # four are stuck
+    never.set()  # and end as soon as they can
+    crew.close()
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_what_comes_too_late_is_thrown_away():
+    crew, late = Crew(1, stall_s=0.1), threading.Event()
+    errand = crew.start(lambda: late.wait(), [()])
+    assert errand.results() == [Stalled(0.1, None)]
+    late.set()
+    assert crew.start(lambda: "next", [()]).results() == ["next"]
+    assert errand.results() == [Stalled(0.1, None)]
+    crew.close()
+
+
+# ------------------------------------------------------------------------------------------ reasons
+
+
+def test_what_is_reported_fits_a_line_whatever_a_file_holds():
+    each = Skipped.of("s", "a\x1b[31m\nb\udcff", "bad \x00\u202e" + "x" * 10_000)
+    assert each.key == "a�[31m b�" and each.reason.startswith("bad ��xxx")
+    assert len(each.reason) == 400 and (each.key + each.reason).isprintable()
+
+
+def test_reasons_that_differ_by_names_and_numbers_only_are_one():
+    failures = Failures()
+    failures.add(7, [Skipped("s", f"k{i}", f"'k{i}.jpg': cut short by {i} bytes") for i in range(12)])
+    failures.add(7, [Skipped("s", "other", "empty file")])
+    assert [each.count for each in failures.reasons.values()] == [12, 1]
+    assert worst(failures.reasons).splitlines() == [
+        "  12 x  'k0': 'k0.jpg': cut short by 0 bytes",
+        "   1 x  'other': empty file",
+    ]
+    assert (failures.used, failures.skipped, len(failures.examples)) == (14, 13, 10)
+
+
+def test_the_number_of_reasons_is_bounded():
+    words = ("".join(chr(97 + int(digit)) for digit in str(i)) for i in range(5000))
+    reasons = tally(Skipped("s", "k", word) for word in words)
+    assert len(reasons) == 101 and sum(each.count for each in reasons.values()) == 5000
+    assert len(worst(reasons).splitlines()) == 10
+
+
+# ------------------------------------------------------------------------------------------ the log
+
+
+@pytest.fixture(scope="module")
+def world():
+    return start_world("cpu", 1)
+
+
+def logged(run_dir: Path) -> list[dict]:
+    text = (run_dir / "failures" / "rank-0.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_failures_are_written_by_step_and_forgotten_where_steps_are_done_again(tmp_path, world):
+    log = FailureLog(tmp_path, 0, world)
+    assert not (tmp_path / "failures").exists()
+    for step in (1, 2, 3):
+        log.write(step, [Skipped("s", f"k{step}", "it is\u2028bad")])
+    (tmp_path / "failures" / "rank-7.jsonl").write_text('{"step": 1, "source": "s"}\n{"step": 3, "so')
+
+    FailureLog(tmp_path, 2, world).write(3, [Skipped("s", "again", "bad")])
+
+    assert [(each["step"], each["key"]) for each in logged(tmp_path)] == [(1, "k1"), (2, "k2"), (3, "again")]
+    assert (tmp_path / "failures" / "rank-7.jsonl").read_text() == '{"step": 1, "source": "s"}\n'
+
+
+def test_a_bad_source_does_not_fill_the_disk_and_hides_no_other(tmp_path, world):
+    for start in (0, 1):  # the bound holds over a resume
+        log = FailureLog(tmp_path, start, world)
+        log.write(start + 1, [Skipped("bad", f"k{i}", "bad") for i in range(900)])
+    log.write(2, [Skipped("good", "once", "bad")])
+
+    lines = logged(tmp_path)
+    assert len(lines) == 1000 + 1 + 1
+    assert lines[-2] == {"step": 2, "source": "bad", "note": "1000 are listed; the rest is only counted"}
+    assert lines[-1]["key"] == "once"
+
+
+# ---------------------------------------------------------------------------------------- the limit
+
+
+def limit(share: float, used: int, failed: int, before: tuple[int, int] = (0, 0)) -> FailureLimit:
+    failures = Failures()
+    failures.add(used, [Skipped("s", f"k{i}", "it is bad") for i in range(failed)])
+    judge = FailureLimit(share, {"s": failures, "a": Failures()}, {"s": before})
+    judge.update(judge.counts())
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("share", "used", "failed", "stops"),
+    [
+        (0.01, 9, 1, False),  # one of the first ten is no tenth
+        (0.01, 100, 10, False),
+        (0.01, 100, 11, True),
+        (0.01, 99_000, 1_000, False),
+        (0.01, 99_000, 1_001, True),
+        (0.0, 99_000, 1, True),
+        (0.0, 99_000, 0, False),
+        (1.0, 0, 99_000, False),
+    ],
+)
+def test_when_a_source_is_over_the_limit(share, used, failed, stops):
+    assert limit(share, used, failed).passed() == (["s"] if stops else [])
+
+
+def test_the_error_names_source_share_limit_reasons_and_the_next_command(tmp_path, world):
+    assert str(limit(0.01, 80, 20).error(world, 7, tmp_path)).splitlines() == [
+        "source 's': 20 of 100 samples could not be used (20 %); data.failure_limit is 1 % of at least 1,000",
+        "  20 x  'k0': it is bad",
+        f"  all of them:  {tmp_path / 'failures'}",
+        "  a checkpoint of step 7 is written: mend the source and repeat the command to go on",
+        "  or accept the loss:  data.failure_limit=0.04",
+    ]
+
+
+def test_figures_are_of_the_whole_run_and_the_limit_is_of_this_start():
+    resumed = limit(0.01, 100, 5, before=(500, 400))
+    assert resumed.passed() == []
+    assert resumed.totals() == {"a": (0, 0), "s": (600, 405)}
+    assert resumed.figures() == {"replaced_samples": 405.0, "tried/s": 1005.0, "failed/s": 405.0}
+
+
+# ---------------------------------------------------------------------------------- broken at the start
+
+
+class Parts:
+    """Shards of two rows each; some of them are broken."""
+
+    def __init__(self, count: int, broken: int) -> None:
+        self.parts = (2,) * count
+        self.broken = {f"{i}.tar": "it ends inside member 'x'" for i in range(broken)}
+
+    def __len__(self) -> int:
+        return sum(self.parts)
+
+    def read(self, row, wanted) -> RawSample:
+        return RawSample(f"{row}", {"left": b"1"})
+
+
+def with_broken(count: int, broken: int, **data) -> TrainStream:
+    reader = Reader("parts", lambda path: True, lambda path, options: Parts(count, broken))
+    return stream(SourceConfig(path="it", modalities=["left"]), loaded=[reader], **data)
+
+
+def test_one_broken_shard_is_warned_of_by_name(caplog):
+    with_broken(4, 1).close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.messages[0] == (
+        "s: 8 samples of left; 1 of 4 shards cannot be read whole: '0.tar': it ends inside member 'x'"
+    )
+
+
+def test_more_broken_shards_than_the_limit_are_refused_with_what_to_do():
+    with pytest.raises(ConfigError) as caught:
+        with_broken(4, 2)
+    assert str(caught.value).splitlines() == [
+        "source 's': 2 of 4 shards cannot be read whole (50 %), and data.failure_limit is 1 %",
+        "  '0.tar': it ends inside member 'x'",
+        "  '1.tar': it ends inside member 'x'",
+        "  fetch them again, or go on with what can be read:  data.failure_limit=1.0",
+    ]
+    with_broken(400, 4).close()
+    with_broken(4, 2, failure_limit=1.0).close()
+    with pytest.raises(ConfigError, match=r"400 shards.*\n(.*\n){10}  …"):
+        with_broken(400, 12)
+    with pytest.raises(ConfigError, match="1 of 400 shards"):
+        with_broken(400, 1, failure_limit=0.0)
+
+
+def test_options_out_of_range_are_told_all_at_once(tmp_path):
+    wrong = {"failure_limit": 1.5, "stall_s": 0.0, "cache_gib": math.nan, "window_shards": 0}
+    with pytest.raises(ConfigError) as caught:
+        stream(files(tmp_path), **wrong)
+    for name in wrong:
+        assert f"data.{name}" in str(caught.value)
+
+
+def test_a_decode_error_is_a_data_error():
+    assert issubclass(DecodeError, DataError)  # what the pipeline catches
