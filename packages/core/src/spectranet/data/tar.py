@@ -4,134 +4,44 @@ A sample's key is its members' path up to the first dot of the base name, its fi
 lower case: ``a/000.jpg`` and ``a/000.seg.png`` are fields ``jpg`` and ``seg.png`` of sample
 ``a/000``. Members of a sample need not be neighbours, so archives of plain ``tar`` work as well.
 
-A shard is scanned once (headers only), then every member is one ranged read. Suffixes: K samples of
-a shard, M members of a shard, S shards.
+What is in the shards is known from their indexes (``index_open.py``); every member is one ranged read.
+The index of a shard is loaded when a row of it is read. Suffixes: S shards, K samples of a shard.
 """
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-import tarfile
-from array import array
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import threading
+import zlib
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from spectranet.contracts import RawSample
+from spectranet.data import store
+from spectranet.data.cache import ShardCache
+from spectranet.data.index import Member, ShardIndex, difference
+from spectranet.data.index_build import find, find_or_build
+from spectranet.data.index_open import open_shards
+from spectranet.data.index_place import Place
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
-from spectranet.data.paths import missing_source
+from spectranet.data.shards import list_shards
 from spectranet.errors import DataError
 
-__all__ = ["ShardIndex", "TarSamples", "expand_shards", "is_webdataset", "scan_shard"]
+__all__ = ["TarSamples"]
 
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_MAGIC = re.compile(r"[*?\[]")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
-_BLOCK = tarfile.BLOCKSIZE
+_MOST_BYTES = 256 << 20
+"""Of indexes that a process keeps for one source: the shards of a few windows."""
 
 
-def is_webdataset(path: str) -> bool:
-    lower = path.lower()
-    return lower.endswith((".tar", *_COMPRESSED)) or bool(_tars_in(path))
-
-
-def expand_shards(path: str) -> list[str]:
-    """The shards that a path stands for: ``{000..012}`` and ``{a,b}``, globs, a folder of tars.
-
-    Raises:
-        DataError: nothing matches, a shard is missing, or it is compressed (no random access).
-    """
-    shards: list[str] = []
-    for part in _expand_braces(os.path.expanduser(path)):
-        if os.path.isdir(part):
-            shards += _tars_in(part)
-        elif _MAGIC.search(part) and not os.path.exists(part):
-            shards += sorted(glob.glob(part))
-        else:
-            shards.append(part)
-    if not shards:
-        looked_at = os.path.abspath(os.path.expanduser(path))
-        raise DataError(f"no tar shard matches '{path}'\n  looked at: {looked_at}")
-    for shard in shards:
-        if shard.lower().endswith(_COMPRESSED):
-            raise DataError(f"shard '{shard}' is compressed and cannot be read at random; decompress it")
-    missing = [shard for shard in shards if not os.path.exists(shard)]
-    if missing:
-        several = (
-            f"{len(missing)} of {len(shards)} shards are missing; the first: " if len(shards) > 1 else ""
-        )
-        raise DataError(several + missing_source(missing[0]))
-    return shards
-
-
-@dataclass
-class ShardIndex:
-    """Where the members of each sample of a shard are, as flat arrays.
-
-    Members of sample k are those from ``first[k]`` to ``first[k + 1]``.
-    """
-
-    path: str
-    keys: list[str]
-    extensions: list[str]
-    first: np.ndarray
-    """int64 (K + 1,)"""
-    extension_M: np.ndarray
-    """int32: index into ``extensions``."""
-    offset_M: np.ndarray
-    """int64: bytes from the start of the shard."""
-    size_M: np.ndarray
-    """int64: bytes."""
-    refused: dict[str, int] = field(default_factory=dict)
-    """How many members were left out, by reason."""
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def members(self, sample: int) -> dict[str, tuple[int, int]]:
-        """(offset, size) of each field of a sample."""
-        span = slice(int(self.first[sample]), int(self.first[sample + 1]))
-        names = (self.extensions[i] for i in self.extension_M[span])
-        spans = zip(self.offset_M[span].tolist(), self.size_M[span].tolist(), strict=True)
-        return dict(zip(names, spans, strict=True))
-
-
-def scan_shard(path: str) -> ShardIndex:
-    """Read the headers of a tar.
-
-    Links, devices and sparse members are left out and counted, and so are names that are absolute
-    or point upwards, and second members of the same name.
-
-    Raises:
-        DataError: it is no tar, or it was cut short (even between two members: the end marker is
-            missing then); names the file.
-    """
-    refused: Counter[str] = Counter()
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
-    try:
-        for member in _members(path):
-            if not member.isreg() or member.sparse is not None:
-                if not member.isdir():
-                    refused["link, device or sparse member"] += 1
-                continue
-            reason, key, extension = _split_name(member.name)
-            if not reason and extension in samples.setdefault(key, {}):
-                reason = "duplicate member"
-            if reason:
-                refused[reason] += 1
-            else:
-                samples[key][extension] = (member.offset_data, member.size)
-    except OSError as error:
-        raise DataError(f"shard '{path}' cannot be read: {error.strerror or error}") from error
-    except tarfile.TarError as error:
-        raise DataError(f"shard '{path}' is truncated or no tar: {error}") from error
-    return _pack(path, samples, dict(refused))
+@dataclass(frozen=True)
+class _Shard:
+    index: ShardIndex
+    kept: np.ndarray
+    """int64: the samples that have what is needed."""
 
 
 class TarSamples:
@@ -139,20 +49,41 @@ class TarSamples:
 
     A sample's key starts with the name of its shard, since keys are unique only within one.
 
+    Attributes:
+        parts: int64 (S,): rows of each shard.
+        broken: by address, why a shard can be used only in part or not at all.
+        dropped: how many members and samples are left out, by reason.
+        found: the fields that there are.
+
     Raises:
-        DataError: see :func:`expand_shards` and :func:`scan_shard`.
+        DataError: see :func:`~spectranet.data.shards.list_shards`; or an index cannot be written.
     """
 
     def __init__(self, path: str, options: OpenOptions) -> None:
         if options.where:
             raise DataError(f"'{path}' is tar shards, and 'where' needs the columns of a manifest")
-        self.dropped: Counter[str] = Counter()
-        self._shards = [scan_shard(shard) for shard in expand_shards(path)]
-        self.found = sorted({name for shard in self._shards for name in shard.extensions})
-        self._kept = [self._keep(shard, options) for shard in self._shards]
-        self.parts = [len(kept) for kept in self._kept]
+        self._options = options
+        self._shards = list_shards(path)
+        opened = open_shards(self._shards, options.cache_dir)
+        samples = opened.samples()
+        self.parts = opened.rows(self._accepts)
+        self.broken = opened.broken()
+        self.dropped: Counter[str] = opened.refused()
+        for fields, count in samples.items():
+            if not self._accepts(fields):
+                self.dropped["sample without " + lacking(offered(fields, options), options)] += count
+        self.found = sorted({name for fields in samples for name in fields})
         self._last = np.cumsum(self.parts)
         """int64 (S,): number of rows up to the end of each shard."""
+        self._cache = ShardCache(options.cache_dir, options.cache_bytes)
+        self._loaded: OrderedDict[int, _Shard] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": OrderedDict(), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def __len__(self) -> int:
         return int(self._last[-1])
@@ -161,104 +92,69 @@ class TarSamples:
         """The sample in ``row``, with those of the ``wanted`` extensions that it has.
 
         Raises:
-            DataError: the shard has vanished or is shorter than when it was indexed.
+            DataError: the shard has vanished, was changed, or holds other bytes than when it was indexed.
         """
         number = int(np.searchsorted(self._last, row, side="right"))
-        shard, kept = self._shards[number], self._kept[number]
-        sample = int(kept[row - (int(self._last[number]) - len(kept))])
-        members = shard.members(sample)
-        key = f"{os.path.basename(shard.path)}/{shard.keys[sample]}"
+        shard = self._shard(number)
+        sample = int(shard.kept[row - (int(self._last[number]) - len(shard.kept))])
+        members = shard.index.members(sample)
+        key = f"{self._shards.name(number)}/{shard.index.key(sample)}"
         return RawSample(
-            key, read_fields(wanted, members, lambda name: _read_range(shard.path, *members[name]), key)
+            key, read_fields(wanted, members, lambda name: self._content(number, name, members[name]), key)
         )
 
-    def _keep(self, shard: ShardIndex, options: OpenOptions) -> np.ndarray:
-        self.dropped.update(shard.refused)
-        kept = array("q")
-        for sample in range(len(shard)):
-            fields = offered(shard.members(sample), options)
-            if options.met_by(fields):
-                kept.append(sample)
-            else:
-                self.dropped["sample without " + lacking(fields, options)] += 1
-        return np.array(kept, dtype=np.int64)
+    def ahead(self, parts: Sequence[int]) -> None:
+        """Fetch shards of a remote store in the background."""
+        wanted = [(self._shards.address(part), self._shards.stat(part)) for part in parts]
+        remote = [(address, stat) for address, stat in wanted if store.is_url(address)]
+        if remote:
+            self._cache.fetch_ahead(remote)
 
+    def _accepts(self, fields: Sequence[str]) -> bool:
+        return self._options.met_by(offered(fields, self._options))
 
-def _read_range(path: str, offset: int, size: int) -> bytes:
-    """Opening for each read costs microseconds, and keeps no state that threads could share."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            content = os.pread(file.fileno(), size, offset)
-            while len(content) < size:
-                more = os.pread(file.fileno(), size - len(content), offset + len(content))
-                if not more:
-                    raise DataError(f"shard '{path}' is shorter than its index says; was it changed?")
-                content += more
-            return content
-    except OSError as error:
-        raise DataError(f"shard '{path}' cannot be read: {error.strerror or error}") from error
+    def _content(self, number: int, field: str, member: Member) -> bytes:
+        address = self._shards.address(number)
+        if store.is_url(address):
+            content = self._cache.read(address, self._shards.stat(number), member.offset, member.size)
+        else:
+            content = store.read_range(address, member.offset, member.size)
+        if member.crc32 is not None and zlib.crc32(content) != member.crc32:
+            raise DataError(
+                f"shard '{address}': the bytes of its '{field}' at {member.offset} are not those that were "
+                "indexed (CRC-32); it is damaged"
+            )
+        return content
 
+    def _shard(self, number: int) -> _Shard:
+        with self._lock:
+            if number in self._loaded:
+                self._loaded.move_to_end(number)
+                return self._loaded[number]
+        shard = self._load(number)  # two threads may load the same, which costs a millisecond
+        with self._lock:
+            self._loaded[number] = shard
+            held = sum(each.index.nbytes for each in self._loaded.values())
+            while held > _MOST_BYTES and len(self._loaded) > 1:
+                held -= self._loaded.popitem(last=False)[1].index.nbytes
+        return shard
 
-def _members(path: str) -> Iterator[tarfile.TarInfo]:
-    with tarfile.open(path, "r:") as tar:
-        while (member := tar.next()) is not None:
-            yield member
-            tar.members = []  # type: ignore[attr-defined]  # it would keep every header
-        end, fileobj = tar.offset, tar.fileobj
-        assert fileobj is not None
-        # tarfile ends quietly at a damaged or missing header: only a block of zeros is a true end.
-        fileobj.seek(end)
-        if fileobj.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError(f"no end-of-archive marker at byte {end}")
-
-
-def _split_name(name: str) -> tuple[str, str, str]:
-    """(reason to refuse it or "", key, extension in lower case)."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts:
-        return "name outside the archive", "", ""
-    if not parts:
-        return "member without a name", "", ""
-    stem, _, extension = parts[-1].partition(".")
-    if not stem or not extension:
-        return "hidden file or no extension", "", ""
-    return "", "/".join([*parts[:-1], stem]), extension.lower()
-
-
-def _pack(path: str, samples: dict[str, dict[str, tuple[int, int]]], refused: dict[str, int]) -> ShardIndex:
-    samples = {key: members for key, members in samples.items() if members}
-    extensions = sorted({name for members in samples.values() for name in members})
-    number = {name: i for i, name in enumerate(extensions)}
-    flat = [(number[name], *span) for members in samples.values() for name, span in members.items()]
-    table_M3 = np.array(flat, dtype=np.int64).reshape(-1, 3)
-    return ShardIndex(
-        path=path,
-        keys=list(samples),
-        extensions=extensions,
-        first=np.cumsum([0, *(len(members) for members in samples.values())], dtype=np.int64),
-        extension_M=table_M3[:, 0].astype(np.int32),
-        offset_M=np.ascontiguousarray(table_M3[:, 1]),
-        size_M=np.ascontiguousarray(table_M3[:, 2]),
-        refused=refused,
-    )
-
-
-def _expand_braces(pattern: str) -> list[str]:
-    found = _BRACES.search(pattern)
-    if not found:
-        return [pattern]
-    span = _RANGE.fullmatch(found[1])
-    if span:
-        low, high = span.groups()
-        width = len(low) if low.startswith("0") or len(low) == len(high) else 0
-        choices = [str(i).zfill(width) for i in range(int(low), int(high) + 1)]
-    elif "," in found[1]:
-        choices = found[1].split(",")
-    else:
-        raise DataError(f"'{found[0]}' in '{pattern}' is neither a range ({{000..012}}) nor a list ({{a,b}})")
-    head, tail = pattern[: found.start()], pattern[found.end() :]
-    return [path for choice in choices for path in _expand_braces(head + choice + tail)]
-
-
-def _tars_in(path: str) -> list[str]:
-    return sorted(glob.glob(os.path.join(glob.escape(os.path.expanduser(path)), "*.tar")))
+    def _load(self, number: int) -> _Shard:
+        """The index of a shard, which must still be what it was when this set was opened."""
+        address, stat = self._shards.address(number), self._shards.stat(number)
+        folder = self._shards.folders[self._shards.folder_S[number]]
+        place, name = Place(folder, self._options.cache_dir), self._shards.name(number)
+        found = find(place, name, stat)
+        if found.index is None:
+            if changed := difference(stat, store.stat(address)):
+                raise DataError(f"shard '{address}' has changed since this run began: {changed}")
+            found = find_or_build(place, name, stat)
+        assert found.index is not None
+        accepted = [self._accepts(fields) for fields in found.index.signatures]
+        kept = np.flatnonzero(np.array(accepted, dtype=bool)[found.index.signature_K])
+        if len(kept) != self.parts[number]:
+            raise DataError(
+                f"the index of shard '{address}' has {len(kept)} samples, that of its folder "
+                f"{self.parts[number]}\n  make both again:  spectranet data index '{address}'"
+            )
+        return _Shard(found.index, kept)

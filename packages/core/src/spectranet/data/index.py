@@ -1,0 +1,163 @@
+"""Where are the members of each sample of one shard, and what else is known of the shard?
+
+The index of ``000.tar`` lies beside it in ``000.tar.index``. Suffixes: K samples of the shard, M members
+(those of a sample are neighbours here, wherever they are in the tar).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from spectranet.data.index_file import Unusable, pack, smallest, unpack
+from spectranet.data.store import Stat
+
+__all__ = ["BLOCK", "Member", "ShardIndex", "ShardRow", "Signature", "difference"]
+
+BLOCK = 512
+"""Bytes of a tar's block: content always starts at a multiple."""
+
+_KIND = "spectranet shard index"
+
+Signature = tuple[str, ...]
+"""The fields (extensions in lower case) of a sample, sorted."""
+
+
+class Member(NamedTuple):
+    """Where the content of a member lies; ``crc32`` is None where the index holds no checksums."""
+
+    offset: int
+    size: int
+    crc32: int | None
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """What a folder's summary holds of a shard.
+
+    Attributes:
+        samples: how many samples have exactly these fields.
+        refused: how many members were left out, by reason.
+        broken: why the shard can be used only in part or not at all; else empty.
+        readable: False where the shard could not be read, which may be different next time.
+    """
+
+    stat: Stat
+    samples: dict[Signature, int] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    broken: str = ""
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """The samples of a shard, in the order in which the tar names them first.
+
+    Attributes:
+        stat: size and stamp that the shard had when it was scanned.
+        signatures: the sets of fields that occur.
+        keys: uint8: the bytes of all keys, one after the other; ``key_end_K`` says where each ends.
+        signature_K: index into ``signatures``.
+        block_M: where the content starts, in blocks of 512 bytes; members of a sample are in the order
+            of its fields.
+        size_M: bytes.
+        crc32_M: uint32, or None where the shard was indexed without checksums.
+        refused: how many members were left out, by reason.
+        broken: why the shard can be used only in part or not at all; else empty.
+    """
+
+    stat: Stat
+    signatures: tuple[Signature, ...]
+    keys: np.ndarray
+    key_end_K: np.ndarray
+    signature_K: np.ndarray
+    block_M: np.ndarray
+    size_M: np.ndarray
+    crc32_M: np.ndarray | None = None
+    refused: dict[str, int] = field(default_factory=dict)
+    broken: str = ""
+
+    def __len__(self) -> int:
+        return len(self.signature_K)
+
+    @cached_property
+    def _first(self) -> np.ndarray:
+        """int64 (K + 1,): number of the first member of each sample, and of all."""
+        fields_K = np.array([len(each) for each in self.signatures], dtype=np.int64)[self.signature_K]
+        return np.concatenate([[0], np.cumsum(fields_K)])
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self.keys, self.key_end_K, self.signature_K, self.block_M, self.size_M, self.crc32_M)
+        return sum(0 if array is None else array.nbytes for array in arrays) + 8 * len(self)
+
+    def key(self, sample: int) -> str:
+        """Bytes that are not UTF-8 are written as ``\\xff``, so that every key can be printed."""
+        start = int(self.key_end_K[sample - 1]) if sample else 0
+        return self.keys[start : int(self.key_end_K[sample])].tobytes().decode("utf-8", "backslashreplace")
+
+    def members(self, sample: int) -> dict[str, Member]:
+        first = int(self._first[sample])
+        members = {}
+        for m, name in enumerate(self.signatures[self.signature_K[sample]], first):
+            crc32 = None if self.crc32_M is None else int(self.crc32_M[m])
+            members[name] = Member(int(self.block_M[m]) * BLOCK, int(self.size_M[m]), crc32)
+        return members
+
+    def row(self, stat: Stat | None = None) -> ShardRow:
+        """Its line of the summary; ``stat`` is what a listing says of the same shard."""
+        counts = np.bincount(self.signature_K, minlength=len(self.signatures))
+        samples = {name: int(count) for name, count in zip(self.signatures, counts, strict=True)}
+        return ShardRow(stat or self.stat, samples, dict(self.refused), self.broken)
+
+    def to_bytes(self) -> bytes:
+        arrays = {
+            "keys": self.keys,
+            "key_end_K": smallest(self.key_end_K),
+            "signature_K": smallest(self.signature_K),
+            "block_M": smallest(self.block_M),
+            "size_M": smallest(self.size_M),
+        }
+        if self.crc32_M is not None:
+            arrays["crc32_M"] = self.crc32_M
+        about = {
+            "size": self.stat.size,
+            "stamp": self.stat.stamp,
+            "signatures": self.signatures,
+            "refused": self.refused,
+            "broken": self.broken,
+        }
+        return pack(_KIND, arrays, about)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> ShardIndex:
+        """Raises: Unusable: see :func:`~spectranet.data.index_file.unpack`."""
+        arrays, about = unpack(_KIND, content)
+        try:
+            return cls(
+                stat=Stat(about["size"], about["stamp"]),
+                signatures=tuple(tuple(each) for each in about["signatures"]),
+                crc32_M=arrays.pop("crc32_M", None),
+                refused=about["refused"],
+                broken=about["broken"],
+                **arrays,
+            )
+        except (KeyError, TypeError) as error:
+            raise Unusable("it is damaged") from error
+
+
+def difference(indexed: Stat, now: Stat) -> str:
+    """What differs between a shard as it was indexed and as it is, or an empty string.
+
+    Stamps of two kinds (a store may give a time in a listing and a hash when it is asked for one
+    object) say nothing, nor does a missing one: then the size alone is compared.
+    """
+    if indexed.size != now.size:
+        return f"it had {indexed.size} bytes when it was indexed, and has {now.size}"
+    kinds = [stat.stamp.partition("=")[0] if "=" in stat.stamp else "" for stat in (indexed, now)]
+    if indexed.stamp and now.stamp and kinds[0] == kinds[1] and indexed.stamp != now.stamp:
+        return f"it was changed after it was indexed (stamp {indexed.stamp}, now {now.stamp})"
+    return ""

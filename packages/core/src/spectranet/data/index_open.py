@@ -1,0 +1,196 @@
+"""What is in these shards? From the summaries of their folders, and for shards that are new or changed from
+their indexes, which are made where they are missing. Suffixes: S shards, F those of one folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spectranet.data.index import ShardRow, Signature
+from spectranet.data.index_build import Wanted, rows
+from spectranet.data.index_file import Unusable
+from spectranet.data.index_place import Place
+from spectranet.data.index_progress import IndexProgress
+from spectranet.data.index_summary import SUMMARY, Summary, stamp_hash
+from spectranet.data.shards import ShardList
+from spectranet.data.store import Absent, read_all
+from spectranet.errors import DataError
+
+__all__ = ["FolderShards", "How", "OpenShards", "open_shards"]
+
+_log = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class How:
+    """Attributes:
+    checksums: whether the indexes must have them.
+    workers: see :func:`spectranet.data.index_build.rows`.
+    thorough: look at every shard's own index, whatever the summary says.
+    """
+
+    checksums: bool = False
+    workers: int | None = None
+    thorough: bool = False
+
+
+@dataclass(frozen=True)
+class FolderShards:
+    """Attributes:
+    shard_F: number of each shard in the list.
+    row_F: its number in the summary.
+    """
+
+    place: Place
+    summary: Summary
+    shard_F: np.ndarray
+    row_F: np.ndarray
+
+
+@dataclass(frozen=True)
+class OpenShards:
+    """Attributes:
+    stale: by address, what was wrong with an index that had to be made again.
+    """
+
+    shards: ShardList
+    folders: tuple[FolderShards, ...]
+    stale: dict[str, str] = field(default_factory=dict)
+
+    def samples(self) -> Counter[Signature]:
+        """How many samples there are of each set of fields."""
+        return self._totals("samples")
+
+    def refused(self) -> Counter[str]:
+        """How many members were left out, by reason."""
+        return self._totals("refused")
+
+    def rows(self, accepts: Callable[[Signature], bool]) -> np.ndarray:
+        """int64 (S,): how many samples of each shard have fields that are accepted."""
+        rows_S = np.zeros(len(self.shards), dtype=np.int64)
+        for folder in self.folders:
+            tally = folder.summary.samples
+            rows = tally.per_shard(len(folder.summary), [accepts(label) for label in tally.labels])
+            rows_S[folder.shard_F] = rows[folder.row_F]
+        return rows_S
+
+    def broken(self) -> dict[str, str]:
+        """By address, why a shard can be used only in part or not at all."""
+        return {
+            folder.place.shard(name): folder.summary.broken[name]
+            for folder in self.folders
+            if folder.summary.broken
+            for name in map(self.shards.name, folder.shard_F)
+            if name in folder.summary.broken
+        }
+
+    def _totals(self, what: str) -> Counter:
+        totals: Counter = Counter()
+        for folder in self.folders:
+            times = np.bincount(folder.row_F, minlength=len(folder.summary))
+            totals.update(getattr(folder.summary, what).totals(times))
+        return totals
+
+
+def open_shards(shards: ShardList, cache_dir: str, how: How | None = None) -> OpenShards:
+    """What is in the shards; summaries and indexes that are missing or stale are made.
+
+    Raises:
+        DataError: an index cannot be written.
+    """
+    folders, stale = [], {}
+    for number, name in enumerate(shards.folders):
+        place = Place(name, cache_dir)
+        shard_F = np.flatnonzero(shards.folder_S == number)
+        folder, of_folder = _open_folder(place, shards, shard_F, how or How())
+        folders.append(folder)
+        stale |= of_folder
+    return OpenShards(shards, tuple(folders), stale)
+
+
+def _open_folder(
+    place: Place, shards: ShardList, shard_F: np.ndarray, how: How
+) -> tuple[FolderShards, dict[str, str]]:
+    summary, why = _read(place)
+    if why:
+        _log.warning("the index of folder '%s' is made again: %s", place.folder or ".", why)
+    wanted_F = np.ones(len(shard_F), dtype=bool) if how.thorough else _changed(summary, shards, shard_F)
+    stale: dict[str, str] = {}
+    if wanted_F.any():
+        wanted = [Wanted(int(s), shards.name(s), shards.stat(s)) for s in np.unique(shard_F[wanted_F])]
+        summary = _extended(place, summary, shards, wanted, how, stale)
+    if stale:
+        shard, reason = next(iter(stale.items()))
+        _log.warning("%d shards were indexed again; the first is '%s': %s", len(stale), shard, reason)
+    return FolderShards(place, summary, shard_F, summary.find(shards.name_S[shard_F])), stale
+
+
+def _changed(summary: Summary, shards: ShardList, shard_F: np.ndarray) -> np.ndarray:
+    """bool (F,): True at shards that the summary lacks or knows in another state."""
+    row_F = summary.find(shards.name_S[shard_F])
+    if not len(summary):
+        return row_F < 0
+    stamp_F = np.array(
+        [stamp_hash(bytes(stamp).decode()) for stamp in shards.stamp_S[shard_F]], dtype=np.uint32
+    )
+    known_F = summary.stamp_S[row_F]
+    differs_F = (stamp_F != known_F) & (stamp_F != 0) & (known_F != 0)
+    return (row_F < 0) | (summary.size_S[row_F] != shards.size_S[shard_F].astype(np.uint64)) | differs_F
+
+
+def _extended(
+    place: Place,
+    summary: Summary,
+    shards: ShardList,
+    wanted: Sequence[Wanted],
+    how: How,
+    stale: dict[str, str],
+) -> Summary:
+    """The summary with the rows of the ``wanted`` shards, also in its file; ``stale`` is filled."""
+    found: dict[str, ShardRow] = {}
+    unread: dict[str, ShardRow] = {}
+    with IndexProgress(place.folder, len(wanted)) as progress:
+        for outcome in rows(place, wanted, checksums=how.checksums, workers=how.workers):
+            assert outcome.row is not None
+            name = shards.name(outcome.number)
+            if outcome.stale:
+                stale[place.shard(name)] = outcome.stale
+            (found if outcome.row.readable else unread)[name] = outcome.row
+            if len(found) == _ROWS_AT_ONCE:
+                summary, found = summary.updated(found), {}
+            progress.advance()
+    summary = _written(place, summary.updated(found))
+    return summary.updated(unread)  # which may be different next time, and is not kept
+
+
+def _read(place: Place) -> tuple[Summary, str]:
+    """The summary in its file; an empty one where there is none or it cannot be used, and why."""
+    why = ""
+    for address in place.addresses(SUMMARY):
+        try:
+            return Summary.from_bytes(read_all(address)), ""
+        except Absent:
+            continue
+        except (Unusable, DataError) as error:
+            why = str(error)
+    return Summary(), why
+
+
+def _written(place: Place, summary: Summary) -> Summary:
+    """Write a summary, with the rows that others have added to its file meanwhile."""
+    if not len(summary):
+        return summary
+    with place.lock(SUMMARY):
+        before, _ = _read(place)
+        together = before.joined(summary)
+        content = together.to_bytes()
+        if not len(before) or content != before.to_bytes():
+            place.write(SUMMARY, content)
+    return together

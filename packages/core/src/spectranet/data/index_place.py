@@ -1,0 +1,116 @@
+"""Where do the indexes of a folder's shards lie? Beside them, or below the cache where that cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, Timeout
+
+from spectranet.data.store import is_url, write_atomically
+from spectranet.errors import DataError
+
+__all__ = ["SUFFIX", "Busy", "Place"]
+
+SUFFIX = ".index"
+
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 600.0
+"""For another process that indexes the same shard; after that it is done twice, which harms nothing."""
+
+
+class Busy(Exception):  # noqa: N818 - says a state, and is always caught
+    """Another process holds the lock."""
+
+
+class Place:
+    """The index files of one folder, local or remote.
+
+    Args:
+        folder: of the shards; a URL or a local path.
+        cache_dir: local folder; the files lie in ``index/<hash of the folder>`` below it where the
+            folder itself cannot be written.
+    """
+
+    def __init__(self, folder: str, cache_dir: str) -> None:
+        self.folder = folder
+        absolute = folder if is_url(folder) else os.path.realpath(os.path.expanduser(folder or "."))
+        name = hashlib.blake2b(absolute.rstrip("/").encode(), digest_size=8).hexdigest()
+        self._spare = os.path.join(os.path.expanduser(cache_dir), "index", name)
+        self._beside = is_url(folder) or os.access(absolute, os.W_OK)
+
+    def shard(self, name: str) -> str:
+        """The address of a shard."""
+        return _joined(self.folder, name)
+
+    def addresses(self, name: str) -> tuple[str, str]:
+        """Where an index file may lie: beside the shards, and below the cache."""
+        return _joined(self.folder, name), os.path.join(self._spare, name)
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write an index file atomically; returns its address.
+
+        Raises:
+            DataError: it can be written neither beside the shards nor below the cache.
+        """
+        beside, spare = self.addresses(name)
+        if self._beside:
+            try:
+                write_atomically(beside, content)
+                return beside
+            except DataError as error:
+                _log.info("indexes of '%s' go to '%s': %s", self.folder, self._spare, error)
+                self._beside = False
+        try:
+            os.makedirs(self._spare, exist_ok=True)
+            write_atomically(spare, content)
+        except (OSError, DataError) as error:
+            raise DataError(
+                f"the index '{name}' cannot be written, neither in '{self.folder}' nor in '{self._spare}': "
+                f"{error}\n  name a folder that can be written:  data.cache_dir=…"
+            ) from error
+        return spare
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[None]:
+        """Hold the lock of an index file among all processes that share the folder (or the cache).
+
+        Raises:
+            Busy: another holds it, and ``wait`` is False.
+        """
+        lock = self._new_lock(name)
+        held = False
+        if lock is not None:
+            try:
+                lock.acquire(timeout=_LONGEST_WAIT_S if wait else 0)
+                held = True
+            except Timeout as error:
+                if not wait:
+                    raise Busy from error
+            except OSError as error:  # some network file systems have no locks
+                _log.info("no lock for '%s' in '%s': %s", name, self.folder, error)
+        try:
+            yield
+        finally:
+            if held and lock is not None:
+                # Who waits for it holds the same file open, and looks at what is done before doing it.
+                with suppress(OSError):
+                    os.unlink(lock.lock_file)
+                lock.release()
+
+    def _new_lock(self, name: str) -> FileLock | None:
+        folder = self._spare
+        if self._beside and not is_url(self.folder):
+            folder = os.path.expanduser(self.folder or ".")
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError:
+            return None
+        return FileLock(os.path.join(folder, f".{name}.lock"))
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}" if is_url(folder) else os.path.join(folder, name)

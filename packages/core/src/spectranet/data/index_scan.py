@@ -1,0 +1,179 @@
+"""Which samples does a shard have? What its members' names make of them, and what is refused.
+
+Suffixes: K samples of the shard, M members.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections import Counter
+from typing import BinaryIO
+
+import numpy as np
+
+from spectranet.data.index import BLOCK, ShardIndex
+from spectranet.data.index_file import smallest
+from spectranet.data.index_headers import Damage, Header, Kind, headers
+from spectranet.data.store import Stat, open_stream
+
+__all__ = ["scan_shard"]
+
+_PIECE = 1 << 20
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+def scan_shard(path: str, stat: Stat, *, checksums: bool = False) -> ShardIndex:
+    """Read the headers of a tar, and with ``checksums`` all of it.
+
+    Links, devices and sparse members are left out and counted, and so are names that are absolute or
+    point upwards, hidden files, and second members of the same name. Of a shard that is cut short or
+    damaged the samples before that place are kept; ``broken`` of the index says so.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    samples = _Samples()
+    broken = ""
+    with open_stream(path) as file:
+        try:
+            for member in headers(file, stat.size):
+                if member.kind is Kind.FOLDER:
+                    continue
+                reason, key, extension = _use(member)
+                if reason:
+                    samples.refused[reason] += 1
+                elif member.offset + member.size > stat.size:
+                    samples.drop(key)
+                else:
+                    samples.add(key, extension, member, _crc32(file, member) if checksums else 0)
+        except Damage as damage:
+            samples.drop_unfinished()
+            broken = _what_is_wrong(file, damage, stat.size, samples.kept())
+    return samples.index(stat, checksums=checksums, broken=broken)
+
+
+class _Samples:
+    """What was found so far, as flat arrays: a shard may have a million members."""
+
+    def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
+        self._number: dict[bytes, int] = {}
+        """Of each key."""
+        self._fields: list[int] = []
+        """Of each sample, a bit for each extension that it has."""
+        self._extension: dict[bytes, int] = {}
+        """Number of each extension, in the order in which they are met; by any way to write it."""
+        self._names: list[str] = []
+        self._sample_M, self._extension_M = array("q"), array("q")
+        self._offset_M, self._size_M, self._crc32_M = array("q"), array("q"), array("L")
+        self._dropped: set[int] = set()
+
+    def add(self, key: bytes, extension: bytes, member: Header, crc32: int) -> None:
+        number = self._extension.get(extension)
+        if number is None:
+            number = self._learn(extension)
+        sample = self._number.setdefault(key, len(self._fields))
+        if sample == len(self._fields):
+            self._fields.append(0)
+        if self._fields[sample] >> number & 1:
+            self.refused["duplicate member"] += 1
+            return
+        self._fields[sample] |= 1 << number
+        self._sample_M.append(sample)
+        self._extension_M.append(number)
+        self._offset_M.append(member.offset)
+        self._size_M.append(member.size)
+        self._crc32_M.append(crc32)
+
+    def drop(self, key: bytes) -> None:
+        """Leave out a sample of which a member is cut short."""
+        self._dropped.add(self._number.get(key, -1))
+
+    def drop_unfinished(self) -> None:
+        """Leave out the last sample where the one before it has fields that it lacks: the cut may be why."""
+        if len(self._fields) > 1 and self._sample_M[-1] == len(self._fields) - 1:
+            before, last = self._fields[-2:]
+            if before & ~last and not last & ~before:
+                self._dropped.add(len(self._fields) - 1)
+
+    def kept(self) -> int:
+        return len(self._fields) - len(self._dropped - {-1})
+
+    def _learn(self, extension: bytes) -> int:
+        name = extension.decode("utf-8", "backslashreplace").lower()
+        if name not in self._names:
+            self._names.append(name)
+        self._extension[extension] = self._names.index(name)
+        return self._extension[extension]
+
+    def index(self, stat: Stat, *, checksums: bool, broken: str) -> ShardIndex:
+        kept_K = np.ones(len(self._fields), dtype=bool)
+        kept_K[[sample for sample in self._dropped if sample >= 0]] = False
+        keys = [key for key, sample in self._number.items() if kept_K[sample]]
+        fields = [mask for mask, kept in zip(self._fields, kept_K, strict=True) if kept]
+        number = {mask: i for i, mask in enumerate(dict.fromkeys(fields))}
+        sample_M, extension_M = np.array(self._sample_M), np.array(self._extension_M)
+        rank = np.argsort(np.argsort(np.array(self._names, dtype=object))) if self._names else extension_M
+        order_M = np.lexsort((rank[extension_M], sample_M))
+        order_M = order_M[kept_K[sample_M[order_M]]]
+        return ShardIndex(
+            stat=stat,
+            signatures=tuple(self._signature(mask) for mask in number),
+            keys=np.frombuffer(b"".join(keys), dtype=np.uint8),
+            key_end_K=smallest(np.cumsum([len(key) for key in keys], dtype=np.uint64)),
+            signature_K=smallest([number[mask] for mask in fields]),
+            block_M=smallest(np.array(self._offset_M)[order_M] // BLOCK),
+            size_M=smallest(np.array(self._size_M)[order_M]),
+            crc32_M=np.array(self._crc32_M, dtype=np.uint32)[order_M] if checksums else None,
+            refused=dict(self.refused),
+            broken=broken,
+        )
+
+    def _signature(self, mask: int) -> tuple[str, ...]:
+        return tuple(sorted(name for i, name in enumerate(self._names) if mask >> i & 1))
+
+
+def _use(member: Header) -> tuple[str, bytes, bytes]:
+    """(reason to refuse it or "", key, extension as it is written)."""
+    if member.kind is not Kind.FILE:
+        return "link, device or sparse member", b"", b""
+    folder, base = b"", member.name
+    if b"/" in base:
+        parts = [part for part in base.split(b"/") if part not in (b"", b".")]
+        if base.startswith(b"/") or b".." in parts:
+            return "name outside the archive", b"", b""
+        base = parts.pop() if parts else b""
+        folder = b"".join(part + b"/" for part in parts)
+    stem, _, extension = base.partition(b".")
+    if not base or base in (b".", b".."):
+        return "member without a name", b"", b""
+    if not stem or not extension:
+        return "hidden file or no extension", b"", b""
+    return "", folder + stem, extension
+
+
+def _crc32(file: BinaryIO, member: Header) -> int:
+    file.seek(member.offset)
+    value, left = 0, member.size
+    while left:
+        piece = file.read(min(left, _PIECE))
+        if not piece:
+            raise Damage(member.offset, cut=True)
+        value = zlib.crc32(piece, value)
+        left -= len(piece)
+    return value
+
+
+def _what_is_wrong(file: BinaryIO, damage: Damage, size: int, kept: int) -> str:
+    if damage.offset == 0 and not kept:
+        file.seek(0)
+        start = file.read(8)
+        if not size:
+            return "is empty"
+        kind = next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), "")
+        if kind:
+            return f"is compressed ({kind}) and cannot be read at random; decompress it"
+        return "is cut short within its first member" if damage.cut and size > BLOCK else "is no tar archive"
+    what = "cut short" if damage.cut else "damaged"
+    return f"{what} at byte {damage.offset}; {kept} samples before it are used"
