@@ -86,6 +86,18 @@ def test_jumping_over_key_frames_finds_the_same_frames(tmp_path, monkeypatch):
     assert len(jumps) >= 5
 
 
+def test_frames_that_are_neither_seen_nor_referred_to_are_left_undecoded(tmp_path):
+    data = write_clip(tmp_path / "a.mp4", 40, g="40", bf="3", sc_threshold="0")
+    every = [(n + 0.5) * FRAME_S for n in range(40)]
+    with video_decode._open(data, "mp4") as (container, stream):
+        decoded = len(list(video_decode._Walk(container, stream, every[::13])._decode()))
+    assert decoded < 30
+    whole = list(decode_video(data).frames_at(every))
+    for step in (1, 3, 7, 13):
+        some = list(decode_video(data).frames_at(every[::step]))
+        assert all(np.array_equal(a, b) for a, b in zip(some, whole[::step], strict=True))
+
+
 def test_sound_that_outlasts_the_picture_does_not_stretch_it(tmp_path):
     data = write_clip(tmp_path / "a.mkv", 10, seconds_of_sound=3.0)
     clip = decode_video(data)
