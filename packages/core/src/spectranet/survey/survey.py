@@ -61,7 +61,7 @@ class SourceSurvey:
         if self.looks.failure_share > failure_limit:
             found.append(
                 f"{name}: {count(len(self.looks.failed))} of {count(self.looks.rows)} samples cannot be used,"
-                f" more than data.failure_limit ({percent(failure_limit)}) allows: a run would stop"
+                f" more than data.failure_limit ({percent(failure_limit)}) allows: a run may end"
             )
         if self.broken:
             example, reason = next(iter(self.broken.items()))
