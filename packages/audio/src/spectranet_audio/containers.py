@@ -47,45 +47,59 @@ class ContainerTrack:
 
     def blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """As every track, with zeros where it ends a little before the length that it declares."""
-        lead = max(0, start - round(_LEAD_S * self.rate))
-        parts: list[np.ndarray] = []
-        held = 0
-        for mono_T in _spanned(self._decoded(lead, start), start, stop):
-            parts.append(mono_T)
-            held += len(mono_T)
-            if held >= BLOCK:
-                yield np.concatenate(parts)
-                parts, start, held = [], start + held, 0
-        end, missing = start + held, stop - start - held
-        if end * (1 + _SLACK_SHARE) + _SLACK_S * self.rate < stop:
-            raise DecodeError(f"truncated: {end / self.rate:.2f} of {self.frames / self.rate:.2f} s")
-        if held or missing:
-            yield np.concatenate([*parts, np.zeros(missing, dtype=np.float32)])
-
-    def _decoded(self, lead: int, start: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(place of its first sample, float32 (T,)) of frame after frame, from ``start`` or before."""
         with _open(self.data, self.format) as (container, stream):
-            to_planes = av.AudioResampler(format="fltp")  # sample format only: layout and rate stay
-            frames, place = container.decode(stream), 0
-            if lead:
-                ticks = round(lead / self.rate / stream.time_base) + (stream.start_time or 0)
-                container.seek(ticks, stream=stream)
-                first = next(container.decode(stream), None)
-                frames = itertools.chain([first], container.decode(stream))
-                place = _place_of(first, stream, self.rate)
-                if not 0 <= place <= start:
-                    # No index leads there: from the start, then.
-                    container.seek(stream.start_time or 0, stream=stream)
-                    frames, place = container.decode(stream), 0
-            for frame in frames:
-                if frame.sample_rate != self.rate:
-                    raise DecodeError(f"the sample rate changes from {self.rate} to {frame.sample_rate} Hz")
-                for planes in [frame] if frame.format.name == "fltp" else to_planes.resample(frame):
-                    mono_T = mean_of_channels(planes.to_ndarray().T)
-                    if not np.isfinite(mono_T).all():
-                        raise DecodeError("samples that are not finite")
-                    yield place, mono_T
-                    place += len(mono_T)
+            frames, place = self._frames_from(start, container, stream)
+            for mono_T in self._mono(frames, stop - place):
+                piece_T = mono_T[max(0, start - place) : stop - place]
+                place += len(mono_T)
+                if piece_T.size:
+                    yield piece_T
+        if place * (1 + _SLACK_SHARE) + _SLACK_S * self.rate < stop:
+            raise DecodeError(f"truncated: {place / self.rate:.2f} of {self.frames / self.rate:.2f} s")
+        if place < stop:
+            yield np.zeros(stop - max(place, start), dtype=np.float32)
+
+    def _frames_from(self, start: int, container: Any, stream: Any) -> tuple[Iterator[Any], int]:
+        """Frames from a little before the sample ``start``, and the sample that the first begins with."""
+        lead = max(0, start - round(_LEAD_S * self.rate))
+        if lead:
+            origin = stream.start_time or 0
+            container.seek(round(lead / self.rate / stream.time_base) + origin, stream=stream)
+            first = next(container.decode(stream), None)
+            if first is not None and first.pts is not None:
+                place = round((first.pts - origin) * stream.time_base * self.rate)
+                if 0 <= place <= start:
+                    return itertools.chain([first], container.decode(stream)), place
+            container.seek(origin, stream=stream)  # no index leads there: from the start, then
+        return container.decode(stream), 0
+
+    def _mono(self, frames: Iterator[Any], wanted: int) -> Iterator[np.ndarray]:
+        """At least so many samples, if there are, in blocks: frames are too small to handle one by one."""
+        to_planes = av.AudioResampler(format="fltp")  # sample format only: layout and rate stay
+        held = av.AudioFifo()
+        for frame in frames:
+            for planes in [frame] if frame.format.name == "fltp" else to_planes.resample(frame):
+                planes.pts = None  # it would refuse gaps
+                wanted -= planes.samples
+                try:
+                    held.write(planes)
+                except ValueError as error:
+                    raise DecodeError("the sample rate or the channels change") from error
+            if wanted <= 0 or held.samples >= BLOCK:
+                yield self._joined(held)
+            if wanted <= 0:
+                return
+        if held.samples:
+            yield self._joined(held)
+
+    def _joined(self, held: av.AudioFifo) -> np.ndarray:
+        frame = held.read()
+        if frame.sample_rate != self.rate:
+            raise DecodeError(f"declared at {self.rate} Hz, the sound has {frame.sample_rate} Hz")
+        mono_T = mean_of_channels(frame.to_ndarray().T)
+        if not np.isfinite(mono_T).all():
+            raise DecodeError("samples that are not finite")
+        return mono_T
 
 
 def read_container(data: bytes, max_seconds: float) -> ContainerTrack:
@@ -105,23 +119,6 @@ def read_container(data: bytes, max_seconds: float) -> ContainerTrack:
         if seconds is None:
             seconds = _packets_seconds(container, stream, max_seconds)
     return ContainerTrack(data, kind, rate, round(seconds * rate))
-
-
-def _spanned(frames: Iterator[tuple[int, np.ndarray]], start: int, stop: int) -> Iterator[np.ndarray]:
-    """The part of the frames that lies in [start, stop)."""
-    for place, mono_T in frames:
-        piece_T = mono_T[max(0, start - place) : stop - place]
-        if piece_T.size and place < stop:
-            yield piece_T
-        if place + len(mono_T) >= stop:
-            return
-
-
-def _place_of(frame: Any, stream: Any, rate: int) -> int:
-    """Sample at which a frame starts; -1 where that is not known."""
-    if frame is None or frame.pts is None:
-        return -1
-    return round((frame.pts - (stream.start_time or 0)) * stream.time_base * rate)
 
 
 def _format_of(data: bytes) -> str:
