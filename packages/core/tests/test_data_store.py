@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat as stat_module
 import subprocess
@@ -320,3 +321,20 @@ def test_forked_processes_read_urls_that_their_parent_has_read(server: Store) ->
         children.append(pid)
 
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+
+
+def test_a_parent_reads_on_while_its_children_read_too(
+    server: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system of the parent that ends in a child would take the parent's sockets with it."""
+    monkeypatch.setattr(patience, "PATIENCE", Patience(delays_s=(), attempt_s=5.0))
+    address = f"{server.url}/a.tar"
+    for _ in range(4):
+        assert store.read_range(address, 0, 10) == CONTENT[:10]
+        pid = os.fork()
+        if pid == 0:
+            read = store.read_range(address, 20, 10)
+            gc.collect()
+            os._exit(0 if read == store.read_range(address, 20, 10) == CONTENT[20:30] else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert store.read_range(address, 30, 10) == CONTENT[30:40]

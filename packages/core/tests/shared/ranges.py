@@ -148,16 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(path, span, fault, method)
 
     def _send_file(self, path: Path, span: tuple[int, int] | None, fault: str | None, method: str) -> None:
-        content, found = path.read_bytes(), path.stat()
-        headers = {"ETag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"', "Accept-Ranges": "bytes"}
-        status = 200
+        found = path.stat()
+        size = found.st_size
+        headers = {"ETag": f'"{found.st_mtime_ns:x}-{size:x}"', "Accept-Ranges": "bytes"}
+        status, first, last = 200, 0, size - 1
         if span is not None:
-            first, last = span[0], min(span[1], len(content) - 1)
+            status, first, last = 206, span[0], min(span[1], last)
             if first > last:
-                self._send(416, b"", method, {"Content-Range": f"bytes */{len(content)}"})
+                self._send(416, b"", method, {"Content-Range": f"bytes */{size}"})
                 return
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-            content, status = content[first : last + 1], 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        with path.open("rb") as file:
+            file.seek(first)
+            content = file.read(last + 1 - first)
         if fault == "short":
             content = content[: len(content) // 2]
         self._send(status, content, method, headers, stall=fault == "stall")

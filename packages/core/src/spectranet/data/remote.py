@@ -1,8 +1,12 @@
 """How are the bytes of a URL got? By fsspec, one attempt at a time; nothing here tries again.
 
 Every function may raise ``OSError``, whatever the family of errors of the store's own client: absence
-is ``FileNotFoundError``, an attempt that takes too long ``TimeoutError``. File systems are asked for at
-every use and never kept: fsspec keeps them by process and thread, and those of another process hang.
+is ``FileNotFoundError``, an attempt that takes too long ``TimeoutError``.
+
+A file system is asked for at every use, since one that a parent process made hangs in its child: fsspec
+makes another there. It then lets the parent's go, whose finaliser ends sockets in the event loop that it
+believes to be its own, and which still is the parent's (Linux shares an epoll set across a fork): the
+parent would hear of no answer any more. So what was made is held, and never ended.
 """
 
 from __future__ import annotations
@@ -32,6 +36,9 @@ _STAMPS += ("mtime", "modified", "updated", "created")
 _OURS = (TypeError, AttributeError, NameError, AssertionError)
 """What is a mistake in a program rather than a failure of a store."""
 
+_held: dict[int, Any] = {}
+"""Every file system of this process and of its parents; see above. A few: fsspec makes one a store."""
+
 
 def file_system(url: str) -> tuple[Any, str]:
     """The file system of a URL and the path in it.
@@ -45,7 +52,7 @@ def file_system(url: str) -> tuple[Any, str]:
 
     protocol = url.partition("://")[0].rpartition("::")[2]
     try:
-        return url_to_fs(url)
+        fs, path = url_to_fs(url)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
         how = f"python -m pip install {package}" if package else str(error)
@@ -57,6 +64,8 @@ def file_system(url: str) -> tuple[Any, str]:
         raise ConfigError(
             f"'{url}': fsspec knows no '{protocol}://'.{did_you_mean(protocol, known)}"
         ) from error
+    _held[id(fs)] = fs
+    return fs, path
 
 
 def fetch(url: str, span: tuple[int, int] | None, timeout_s: float) -> bytes:
