@@ -46,7 +46,8 @@ class FolderSamples:
                 self.dropped["second file with the same stem and extension"] += 1
             else:
                 of_sample[extension.lower()] = name
-        self.found = sorted({extension for of_sample in files.values() for extension in of_sample})
+        counted = Counter(extension for of_sample in files.values() for extension in of_sample)
+        self.found = dict(sorted(counted.items()))
         self._samples: list[tuple[str, dict[str, str]]] = []
         for key in sorted(files):
             fields = offered(files[key], options)

@@ -53,7 +53,7 @@ class TarSamples:
         parts: int64 (S,): rows of each shard.
         broken: by address, why a shard can be used only in part or not at all.
         dropped: how many members and samples are left out, by reason.
-        found: the fields that there are.
+        found: the fields that there are, and how many samples have each.
 
     Raises:
         DataError: see :func:`~spectranet.data.shards.list_shards`; or an index cannot be written.
@@ -72,7 +72,10 @@ class TarSamples:
         for fields, count in samples.items():
             if not self._accepts(fields):
                 self.dropped["sample without " + lacking(offered(fields, options), options)] += count
-        self.found = sorted({name for fields in samples for name in fields})
+        counted: Counter[str] = Counter()
+        for fields, count in samples.items():
+            counted.update(dict.fromkeys(fields, count))
+        self.found = dict(sorted(counted.items()))
         self._last = np.cumsum(self.parts)
         """int64 (S,): number of rows up to the end of each shard."""
         self._cache = ShardCache(options.cache_dir, options.cache_bytes)
@@ -94,14 +97,27 @@ class TarSamples:
         Raises:
             DataError: the shard has vanished, was changed, or holds other bytes than when it was indexed.
         """
-        number = int(np.searchsorted(self._last, row, side="right"))
+        number, place = self._find(row)
         shard = self._shard(number)
-        sample = int(shard.kept[row - (int(self._last[number]) - len(shard.kept))])
+        sample = int(shard.kept[place])
         members = shard.index.members(sample)
         key = f"{self._shards.name(number)}/{shard.index.key(sample)}"
         return RawSample(
             key, read_fields(wanted, members, lambda name: self._content(number, name, members[name]), key)
         )
+
+    def key(self, row: int) -> str:
+        """What :meth:`read` calls it, or ``0001.tar[17]`` where the shard's index is not at hand."""
+        number, place = self._find(row)
+        with self._lock:
+            shard = self._loaded.get(number)
+        name = self._shards.name(number)
+        return f"{name}/{shard.index.key(int(shard.kept[place]))}" if shard else f"{name}[{place}]"
+
+    def _find(self, row: int) -> tuple[int, int]:
+        """Number of the shard, and of the sample among those that are kept of it."""
+        number = int(np.searchsorted(self._last, row, side="right"))
+        return number, row - (int(self._last[number]) - int(self.parts[number]))
 
     def ahead(self, parts: Sequence[int]) -> None:
         """Fetch shards of a remote store in the background."""
