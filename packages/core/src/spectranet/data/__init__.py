@@ -5,6 +5,8 @@ From storage to micro-batches, a file per step:
 ====================  =====================================================================
 ``options.py``        what a reader is told when it opens a path
 ``readers.py``        the first-party readers: ``manifest.py``, ``tar.py``, ``folder.py``
+``store.py``          bytes by address, path or URL: ``remote.py``; ``patience.py`` tries again
+``cache.py``          shards of object stores, from their ``copies.py`` or by ranges
 ``corpus.py``         whether the data are still those that a run began with
 ``source.py``         a source of the configuration, opened: row -> bytes of each modality
 ``mixing.py``         slot -> source, by weight

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from spectranet.data import store
 from spectranet.data.copies import Copies, NoRoom
+from spectranet.data.index import difference
 from spectranet.data.store import Stat
 from spectranet.errors import DataError
 
@@ -218,8 +219,8 @@ class _Fetching:
 def _download(url: str, stat: Stat, part: BinaryIO) -> None:
     """A chunk at a time, each with the patience of any read."""
     before = store.stat(url)
-    if before.size != stat.size:
-        raise DataError(f"'{url}' has {before.size} bytes, and {stat.size} when it was indexed")
+    if changed := difference(stat, before):
+        raise DataError(f"'{url}' is not what was indexed: {changed}")
     for offset in range(0, stat.size, _CHUNK):
         part.write(store.read_range(url, offset, min(_CHUNK, stat.size - offset)))
     if store.stat(url) != before:
