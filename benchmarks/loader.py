@@ -1,0 +1,55 @@
+"""What a sample costs until it is in a batch: ours against webdataset and plain pipelines.
+
+    python benchmarks/loader.py [--quick] [--only pictures,clips,starts]
+
+Peers come with ``nox -s bench``. Figures are medians over rounds of the ratio of CPU time, that of worker
+processes included, the sides taking turns within one run: other work on the machine hits them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from loader_images import compare_images
+from loader_material import write_shards
+from loader_resume import compare_starts, measure_starvation
+from loader_video import compare_videos
+
+_PARTS = ("pictures", "clips", "starts")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="at most 45 s on two cores")
+    parser.add_argument("--only", default=",".join(_PARTS), help="parts to run, separated by commas")
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    torch.set_num_threads(1)  # waiting threads would count as CPU time
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder), parts, options.quick)
+    sys.stdout.flush()
+    os._exit(0)  # webdataset leaves threads behind
+
+
+def run(folder: Path, parts: list[str], quick: bool) -> None:
+    samples, shards = (256, 4) if quick else (1024, 8)
+    if {"pictures", "starts"} & set(parts):
+        path = write_shards(folder, samples, shards)
+        size = sum(each.stat().st_size for each in folder.iterdir())
+        print(f"{samples} pictures in {shards} shards, {size / samples / 1e3:.0f} kB a sample with its texts")
+    if "pictures" in parts:
+        compare_images(path, samples, (1,) if quick else (0, 2, 1), 3.0 if quick else 180.0)
+    if "clips" in parts:
+        compare_videos(2.0 if quick else 60.0)
+    if "starts" in parts:
+        compare_starts(path, samples, 3 if quick else 9)
+        measure_starvation(path, samples, epochs=3 if quick else 4)
+
+
+if __name__ == "__main__":
+    main()
