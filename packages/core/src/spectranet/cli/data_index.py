@@ -83,10 +83,11 @@ def _print(opened: dict[str, OpenShards]) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("path", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("path", overflow="fold")
     for heading in ("shards", "samples", "bytes", "refused", "broken"):
         table.add_column(heading, justify="right")
-    table.add_column("fields")
+    table.add_column("fields", overflow="fold")
     for path, each in opened.items():
         samples = each.samples()
         table.add_row(

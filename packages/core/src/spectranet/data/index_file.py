@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 __all__ = ["Unusable", "pack", "smallest", "unpack"]
 
-_VERSION = "1"
+_VERSION = 1
 
 
 class Unusable(Exception):  # noqa: N818 - says a state, and is always caught
@@ -26,9 +26,10 @@ class Unusable(Exception):  # noqa: N818 - says a state, and is always caught
 
 def pack(kind: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> bytes:
     """The content of an index file. ``about`` must be JSON."""
-    text = json.dumps(about, sort_keys=True)
-    metadata = {"kind": kind, "version": _VERSION, "about": text}
-    metadata["crc32"] = _checksum(metadata, arrays)
+    said = {"kind": kind, "version": _VERSION, "about": about}
+    said["crc32"] = _checksum(said, arrays)
+    # One entry, since safetensors writes several in an order that changes from time to time.
+    metadata = {"index": json.dumps(said, sort_keys=True)}
     return save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata)
 
 
@@ -40,16 +41,17 @@ def unpack(kind: str, content: bytes) -> tuple[dict[str, np.ndarray], dict[str, 
     """
     try:
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        said = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["index"])
         arrays = load(content)
-    except (SafetensorError, ValueError, KeyError, AttributeError) as error:
+        name = f"{said['kind']}, version {said['version']}"
+        sound = said.pop("crc32") == _checksum(said, arrays)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unusable("it is damaged") from error
-    said = f"{metadata.get('kind')} {metadata.get('version')}"
-    if said != f"{kind} {_VERSION}":
-        raise Unusable(f"it is '{said}' rather than '{kind} {_VERSION}'")
-    if metadata.get("crc32") != _checksum(metadata, arrays):
+    if name != f"{kind}, version {_VERSION}":
+        raise Unusable(f"it is a {name}, rather than a {kind}, version {_VERSION}")
+    if not sound:
         raise Unusable("it is damaged")
-    return arrays, json.loads(metadata["about"])
+    return arrays, said["about"]
 
 
 def smallest(values: Any) -> np.ndarray:
@@ -58,8 +60,8 @@ def smallest(values: Any) -> np.ndarray:
     return array.astype(np.min_scalar_type(int(array.max(initial=0))))
 
 
-def _checksum(metadata: Mapping[str, str], arrays: Mapping[str, np.ndarray]) -> str:
-    value = zlib.crc32(repr([metadata.get(name) for name in ("kind", "version", "about")]).encode())
+def _checksum(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    value = zlib.crc32(json.dumps(said, sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         value = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), value)
         value = zlib.crc32(np.ascontiguousarray(array).data, value)

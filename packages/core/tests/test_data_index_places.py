@@ -1,0 +1,170 @@
+"""Where indexes lie (disks, object stores, HTTP), what checksums notice, and the command that makes them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fsspec
+import pytest
+from ranges import serving
+from small_shards import (
+    SAMPLES,
+    SHARDS,
+    contents,
+    expected,
+    index_files,
+    opened,
+    run_index,
+    write_folder,
+)
+
+from spectranet.data import patience, tar
+from spectranet.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", patience.Patience(delays_s=(0.01,), rest_s=0.0))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "shards")
+
+
+# ------------------------------------------------------------------------------------------ places
+
+
+def test_indexes_go_below_the_cache_where_they_cannot_lie_beside_the_shards(folder, tmp_path):
+    for name in ("shards.index", *(f"{shard}.tar.index" for shard in range(SHARDS))):
+        (folder / name).mkdir()  # in the way, for any user
+
+    assert contents(opened(folder, tmp_path / "cache")) == expected()
+
+    kept = sorted(path.name for path in (tmp_path / "cache" / "index").glob("*/*"))
+    assert kept == sorted(["shards.index", *(f"{shard}.tar.index" for shard in range(SHARDS))])
+    scanned = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.index")}
+    assert contents(opened(folder, tmp_path / "cache")) == expected()
+    assert {path: path.stat().st_mtime_ns for path in scanned} == scanned
+
+
+def test_a_cache_that_cannot_be_written_either_is_an_error_with_the_option_that_mends_it(folder, tmp_path):
+    for shard in range(SHARDS):
+        (folder / f"{shard}.tar.index").mkdir()
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(DataError, match=r"(?s)cannot be written, neither in .* nor in .*data\.cache_dir=…"):
+        opened(folder, tmp_path / "cache")
+
+
+def test_an_object_store_gets_its_indexes_and_is_then_opened_without_a_scan(folder, tmp_path):
+    bucket = f"memory://{uuid.uuid4().hex}"
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), bucket, recursive=True)
+
+    assert contents(opened(bucket, tmp_path)) == expected()
+
+    names = {name.rpartition("/")[2] for name in memory.ls(bucket, detail=False)}
+    assert names >= {"shards.index", "0.tar.index"}
+    for shard in range(SHARDS):
+        memory.rm(f"{bucket}/{shard}.tar.index")
+    assert list(opened(bucket, tmp_path).parts) == [SAMPLES] * SHARDS
+    assert f"{bucket}/0.tar.index" not in {f"{bucket}/{name}" for name in memory.ls(bucket, detail=False)}
+
+
+def test_shards_behind_http_are_scanned_once_and_indexed_below_the_cache(folder, tmp_path):
+    with serving(folder) as store:
+        assert contents(opened(store.url, tmp_path / "cache")) == expected()
+        before = len(store.requests)
+
+        again = opened(store.url, tmp_path / "cache")
+
+        assert list(again.parts) == [SAMPLES] * SHARDS
+        later = store.requests[before:]
+        assert not [each for each in later if each.method == "GET" and each.name.endswith(".tar")]
+    assert not list(folder.glob("*.index"))
+
+
+# --------------------------------------------------------------------------------------- checksums
+
+
+def flip(path: Path, content: bytes) -> None:
+    """Change a byte of a member, and leave size and time as they were."""
+    found, whole = path.stat(), bytearray(path.read_bytes())
+    whole[whole.index(content)] ^= 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def test_a_flipped_byte_is_an_error_of_its_sample_where_there_are_checksums(folder, tmp_path):
+    run_index(folder, "--checksums")
+    flip(folder / "2.tar", b"txt 3 of 2")
+    samples = opened(folder, tmp_path)
+    assert samples.read(2 * SAMPLES + 3, ["jpg"]).fields == {"jpg": b"jpg 3 of 2"}
+    with pytest.raises(DataError, match=r"2\.tar': the bytes of its 'txt' at .* \(CRC-32\); it is damaged"):
+        samples.read(2 * SAMPLES + 3, ["jpg", "txt"])
+
+
+def test_a_shard_that_is_indexed_again_keeps_having_checksums(folder, tmp_path):
+    run_index(folder, "--checksums")
+    os.utime(folder / "2.tar")
+    opened(folder, tmp_path)
+    flip(folder / "2.tar", b"jpg 0 of 2")
+    with pytest.raises(DataError, match="CRC-32"):
+        opened(folder, tmp_path).read(2 * SAMPLES, ["jpg"])
+
+
+# ---------------------------------------------------------------------------------- many and bounded
+
+
+def test_threads_read_the_same_while_few_indexes_are_kept(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tar, "_MOST_BYTES", 1)
+    samples = pickle.loads(pickle.dumps(opened(folder, tmp_path)))
+    rows = [row for _ in range(5) for row in range(len(samples))]
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda row: samples.read(row, ("jpg", "txt")), rows))
+    assert {raw.key: dict(raw.fields) for raw in read} == expected()
+    assert len(samples._loaded) == 1
+
+
+# ----------------------------------------------------------------------------------------- command
+
+
+def test_the_command_ends_with_a_table_and_does_nothing_the_second_time(folder):
+    (folder / "3.tar").write_bytes((folder / "3.tar").read_bytes()[:3000])
+    for _ in range(2):
+        table = run_index(folder).splitlines()
+        assert table[0].split() == ["path", "shards", "samples", "bytes", "refused", "broken", "fields"]
+        assert " 4       17  33.7 kB        0       1  jpg, txt" in table[1]
+        assert table[-1] == f"broken: {folder}/3.tar cut short at byte 3000; 2 samples before it are used"
+        times = {path: path.stat().st_mtime_ns for path in folder.glob("*.index")}
+    run_index(folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.index")} == times
+
+
+def test_check_names_what_is_stale_and_writes_nothing(folder):
+    with pytest.raises(
+        DataError, match=r"(?s)4 of 4 shards .*0\.tar: it has no index.*spectranet data index"
+    ):
+        run_index(folder, "--check")
+    assert not index_files(folder)
+    run_index(folder)
+    assert "4 shards have a fresh index" in run_index(folder, "--check")
+    os.utime(folder / "2.tar", ns=(0, 0))
+    with pytest.raises(DataError, match=r"(?s)1 of 4 shards .*2\.tar: it was changed after it was indexed"):
+        run_index(folder, "--check")
+
+
+def test_check_with_checksums_reads_all_and_names_the_sample(folder):
+    with pytest.raises(DataError, match="4 of 4"):
+        run_index(folder, "--check", "--checksums")
+    run_index(folder, "--checksums")
+    assert "match" in run_index(folder, "--check", "--checksums")
+    flip(folder / "1.tar", b"txt 4 of 1")
+    with pytest.raises(
+        DataError, match=r"1 of 4 shards (?s:.*)1\.tar: the bytes of sample '4' are not those"
+    ):
+        run_index(folder, "--check", "--checksums")
