@@ -78,6 +78,16 @@ def wheels(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """A benchmark with its peers: ``nox -s bench -- loader --quick``."""
+    if not session.posargs:
+        session.error("name one:  nox -s bench -- loader --quick")
+    install(session, packages=PACKAGES, groups=("test", "bench"))
+    script, *options = session.posargs
+    session.run("python", f"benchmarks/{script}.py", *options)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Sample data, training and report of the README, into runs/demo/."""
     install(session, packages=PACKAGES)

@@ -1,6 +1,6 @@
 """What a sample costs until it is in a batch: ours against webdataset and plain pipelines.
 
-    python benchmarks/loader.py [--quick] [--only pictures,clips,starts]
+    python benchmarks/loader.py [--quick] [--only pictures,sound,clips,starts]
 
 Peers come with ``nox -s bench``. Figures are medians over rounds of the ratio of CPU time, that of worker
 processes included, the sides taking turns within one run: other work on the machine hits them alike.
@@ -15,12 +15,13 @@ import tempfile
 from pathlib import Path
 
 import torch
+from loader_audio import compare_audio
 from loader_images import compare_images
 from loader_material import write_shards
 from loader_resume import compare_starts, measure_starvation
 from loader_video import compare_videos
 
-_PARTS = ("pictures", "clips", "starts")
+_PARTS = ("pictures", "sound", "clips", "starts")
 
 
 def main() -> None:
@@ -37,13 +38,15 @@ def main() -> None:
 
 
 def run(folder: Path, parts: list[str], quick: bool) -> None:
-    samples, shards = (256, 4) if quick else (1024, 8)
+    samples, shards = (256, 4) if quick else (768, 8)
     if {"pictures", "starts"} & set(parts):
         path = write_shards(folder, samples, shards)
         size = sum(each.stat().st_size for each in folder.iterdir())
         print(f"{samples} pictures in {shards} shards, {size / samples / 1e3:.0f} kB a sample with its texts")
     if "pictures" in parts:
-        compare_images(path, samples, (1,) if quick else (0, 2, 1), 3.0 if quick else 180.0)
+        compare_images(path, samples, (1,) if quick else (0, 2, 1), 3.0 if quick else 90.0)
+    if "sound" in parts:
+        compare_audio(4.0 if quick else 60.0, quick)
     if "clips" in parts:
         compare_videos(2.0 if quick else 60.0)
     if "starts" in parts:
