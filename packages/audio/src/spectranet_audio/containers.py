@@ -142,6 +142,8 @@ def _open(data: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
             if not container.streams.audio:
                 raise DecodeError("no audio stream")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise DecodeError("no decoder for its sound")
             stream.codec_context.thread_count = 1  # many data workers decode at once
             yield container, stream
     except (av.error.FFmpegError, EOFError) as error:

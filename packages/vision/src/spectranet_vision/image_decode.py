@@ -22,6 +22,10 @@ MAX_PIXELS = 1 << 26
 """67 million: a 17 KB PNG can expand to twice that, and no training image needs a tenth of it."""
 MAX_BYTES = 1 << 26
 
+_JPEG_PIXELS_PER_BYTE = 1024
+"""Twice what Huffman codes of one bit a block of 64 pixels can hold; else a damaged size in the
+header costs the time of up to ``MAX_PIXELS``."""
+
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
@@ -53,6 +57,8 @@ def decode_image(data: bytes) -> np.ndarray:
         raise DecodeError(f"{kind} of {width}x{height} pixels")
     if width * height > MAX_PIXELS:
         raise DecodeError(f"{kind} of {width}x{height} pixels exceeds the limit of {MAX_PIXELS} pixels")
+    if kind == "JPEG" and width * height > _JPEG_PIXELS_PER_BYTE * len(data):
+        raise DecodeError(f"JPEG of {width}x{height} pixels in {len(data)} bytes is damaged or cut short")
     return _decode_jpeg(data) if kind == "JPEG" else _decode_with_pil(data, kind)
 
 

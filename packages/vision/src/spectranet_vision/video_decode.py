@@ -198,10 +198,13 @@ def _format_of(data: bytes) -> str:
 def _open(data: bytes, kind: str) -> Iterator[tuple[Any, Any]]:
     """Container and video stream; what FFmpeg finds wrong inside the block becomes a DecodeError."""
     try:
-        with av.open(io.BytesIO(data), format=kind) as container:
+        # Titles and the like may be in any encoding, and nobody asks for them here.
+        with av.open(io.BytesIO(data), format=kind, metadata_errors="ignore") as container:
             if not container.streams.video:
                 raise DecodeError(f"{kind}: no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DecodeError(f"{kind}: no decoder for its video")
             # Loading is parallel over samples already.
             stream.codec_context.thread_count = 1
             yield container, stream

@@ -39,9 +39,13 @@ _MOST_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class _Shard:
+    """A shard while its rows are read; ``kept`` are the samples that have what is needed."""
+
+    name: str
+    address: str
+    stat: store.Stat
     index: ShardIndex
     kept: np.ndarray
-    """int64: the samples that have what is needed."""
 
 
 class TarSamples:
@@ -101,9 +105,9 @@ class TarSamples:
         shard = self._shard(number)
         sample = int(shard.kept[place])
         members = shard.index.members(sample)
-        key = f"{self._shards.name(number)}/{shard.index.key(sample)}"
+        key = f"{shard.name}/{shard.index.key(sample)}"
         return RawSample(
-            key, read_fields(wanted, members, lambda name: self._content(number, name, members[name]), key)
+            key, read_fields(wanted, members, lambda name: self._content(shard, name, members[name]), key)
         )
 
     def key(self, row: int) -> str:
@@ -129,15 +133,14 @@ class TarSamples:
     def _accepts(self, fields: Sequence[str]) -> bool:
         return self._options.met_by(offered(fields, self._options))
 
-    def _content(self, number: int, field: str, member: Member) -> bytes:
-        address = self._shards.address(number)
-        if store.is_url(address):
-            content = self._cache.read(address, self._shards.stat(number), member.offset, member.size)
+    def _content(self, shard: _Shard, field: str, member: Member) -> bytes:
+        if store.is_url(shard.address):
+            content = self._cache.read(shard.address, shard.stat, member.offset, member.size)
         else:
-            content = store.read_range(address, member.offset, member.size)
+            content = store.read_range(shard.address, member.offset, member.size)
         if member.crc32 is not None and zlib.crc32(content) != member.crc32:
             raise DataError(
-                f"shard '{address}': the bytes of its '{field}' at {member.offset} are not those that were "
+                f"shard '{shard.address}': the bytes of its '{field}' at {member.offset} are not those that were "
                 "indexed (CRC-32); it is damaged"
             )
         return content
@@ -173,4 +176,4 @@ class TarSamples:
                 f"the index of shard '{address}' has {len(kept)} samples, that of its folder "
                 f"{self.parts[number]}\n  make both again:  spectranet data index '{address}'"
             )
-        return _Shard(found.index, kept)
+        return _Shard(name, address, stat, found.index, kept)
