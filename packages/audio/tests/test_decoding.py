@@ -252,3 +252,23 @@ def test_a_text_that_names_other_files_or_addresses_opens_none(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DecodeError, match="not readable as sound: Invalid argument"):
         decoding.decode(text.encode())
+
+
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg", "mp3", "ipod", "adts", "matroska"])
+def test_damage_anywhere_gives_finite_sound_or_a_decode_error(wav_bytes, by_pyav, rng, format: str) -> None:
+    sound_T = tone(1.0, 44_100) + 0.1 * rng.standard_normal(44_100).astype(np.float32)
+    if format in ("wav", "flac", "ogg"):
+        whole = wav_bytes(sound_T, 44_100, format.upper())
+    else:
+        whole = by_pyav(sound_T[None], 44_100, format, "libmp3lame" if format == "mp3" else "aac")
+    for attempt in range(40):
+        damaged = bytearray(whole)
+        for _ in range(8):
+            damaged[rng.integers(len(whole) if attempt % 2 else 600)] = rng.integers(256)
+        try:
+            recording = decoding.decode(bytes(damaged))
+            start = int(rng.integers(len(recording)))
+            span = recording[start : start + 4_000]
+        except DecodeError:
+            continue
+        assert np.isfinite(span).all() and len(span) == min(4_000, len(recording) - start)
