@@ -100,12 +100,15 @@ class ShardIndex:
         return self.keys[start : int(self.key_end_K[sample])].tobytes().decode("utf-8", "backslashreplace")
 
     def members(self, sample: int) -> dict[str, Member]:
-        first = int(self._first[sample])
-        members = {}
-        for m, name in enumerate(self.signatures[self.signature_K[sample]], first):
-            crc32 = None if self.crc32_M is None else int(self.crc32_M[m])
-            members[name] = Member(int(self.block_M[m]) * BLOCK, int(self.size_M[m]), crc32)
-        return members
+        """By field."""
+        fields = self.signatures[self.signature_K[sample]]
+        mine = slice(self._first[sample], self._first[sample] + len(fields))
+        crc32s = [None] * len(fields) if self.crc32_M is None else self.crc32_M[mine].tolist()
+        blocks, sizes = self.block_M[mine].tolist(), self.size_M[mine].tolist()
+        return {
+            name: Member(block * BLOCK, size, crc32)
+            for name, block, size, crc32 in zip(fields, blocks, sizes, crc32s, strict=True)
+        }
 
     def row(self, stat: Stat | None = None) -> ShardRow:
         """Its line of the summary; ``stat`` is what a listing says of the same shard."""

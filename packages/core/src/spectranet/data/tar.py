@@ -140,8 +140,8 @@ class TarSamples:
             content = store.read_range(shard.address, member.offset, member.size)
         if member.crc32 is not None and zlib.crc32(content) != member.crc32:
             raise DataError(
-                f"shard '{shard.address}': the bytes of its '{field}' at {member.offset} are not those that were "
-                "indexed (CRC-32); it is damaged"
+                f"shard '{shard.address}': the bytes of its '{field}' at {member.offset} are not those that "
+                "were indexed (CRC-32); it is damaged"
             )
         return content
 
