@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Failures", "Reason", "Skipped", "as_percent", "limit_that_accepts", "tally", "worst"]
+__all__ = ["Failures", "Reason", "Skipped", "as_percent", "limit_that_accepts", "ranked", "tally", "worst"]
 
 _EXAMPLES = 10
 _MOST_REASONS = 100
@@ -73,12 +73,17 @@ def tally(skipped: Iterable[Skipped], reasons: dict[str, Reason] | None = None) 
     return reasons
 
 
-def worst(reasons: Mapping[str, Reason], most: int = _EXAMPLES, indent: str = "  ") -> str:
+def ranked(reasons: Mapping[str, Reason]) -> list[Reason]:
+    """The commonest first; of equals in the order of what they say."""
+    return sorted(reasons.values(), key=lambda each: (-each.count, each.example.reason))
+
+
+def worst(reasons: Mapping[str, Reason], most: int = _EXAMPLES) -> str:
     """A line for each of the commonest reasons: how often, an example, and what it says of it."""
-    ranked = sorted(reasons.values(), key=lambda each: (-each.count, each.example.reason))[:most]
-    width = max((len(f"{each.count:,}") for each in ranked), default=0)
+    shown = ranked(reasons)[:most]
+    width = max((len(f"{each.count:,}") for each in shown), default=0)
     return "\n".join(
-        f"{indent}{each.count:>{width},} x  '{each.example.key}': {each.example.reason}" for each in ranked
+        f"  {each.count:>{width},} x  '{each.example.key}': {each.example.reason}" for each in shown
     )
 
 

@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 from spectranet.report.curves import Curve, draw
 from spectranet.report.document import contents, document
+from spectranet.report.failures import failures_section
 from spectranet.report.gallery import gallery_section
 from spectranet.report.numbers import count, duration, percent, short
 from spectranet.report.records import RunRecords
@@ -32,6 +33,7 @@ def page(run: RunRecords) -> str:
         "Held-out data": evaluation_section(run),
         "Curves": _curve_sections(run),
         "What it finds": gallery_section(run.gallery),
+        "Samples that could not be used": failures_section(run),
         "Parameters": _parameters(run),
         "Further figures": _further_figures(run),
         "Configuration": _origin(run),
@@ -113,7 +115,8 @@ def _parameters(run: RunRecords) -> str:
 
 def _further_figures(run: RunRecords) -> str:
     """What objectives measure beside their losses, folded away."""
-    keys = [k for k in run.names() if not k.startswith(("loss/", "eval/")) and k not in _SHOWN_OTHERWISE]
+    elsewhere = ("loss/", "eval/", "failed/", "tried/")
+    keys = [k for k in run.names() if not k.startswith(elsewhere) and k not in _SHOWN_OTHERWISE]
     curves = [
         Curve(k, k.removeprefix("metric/"), run.series(k), gaps=run.gaps(k)) for k in keys if run.series(k)
     ]

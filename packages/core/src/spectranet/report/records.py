@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from spectranet.data.failures import Skipped
 from spectranet.errors import DataError
 
 __all__ = ["Point", "RunRecords", "read_run"]
+
+_MOST_FAILURES = 100_000
+"""A table of the commonest reasons is no better for more."""
 
 Point = tuple[int, float]
 """(step, value)."""
@@ -25,6 +31,8 @@ class RunRecords:
         facts: ``run.json``; empty where it is missing.
         records: ``metrics.jsonl`` in order, each with an integer ``step``.
         gallery: ``gallery.json``; empty where it is missing.
+        failures: the samples that could not be used, as far as they are listed; see ``failed/…`` in the
+            records for how many there were.
         notes: what could not be read, a sentence each.
     """
 
@@ -32,6 +40,7 @@ class RunRecords:
     facts: dict[str, Any]
     records: list[dict[str, Any]]
     gallery: dict[str, Any] = field(default_factory=dict)
+    failures: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def names(self) -> list[str]:
@@ -101,7 +110,8 @@ def read_run(run_dir: Path) -> RunRecords:
     notes: list[str] = []
     facts = _object(run_dir / "run.json", notes)
     gallery = _object(run_dir / "gallery.json", notes, needed=False)
-    return RunRecords(run_dir.resolve().name, facts, records, gallery, notes)
+    failures = list(islice(_failures(run_dir), _MOST_FAILURES))
+    return RunRecords(run_dir.resolve().name, facts, records, gallery, failures, notes)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -115,6 +125,14 @@ def _records(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict) and type(record.get("step")) is int:
             records.append(record)
     return records
+
+
+def _failures(run_dir: Path) -> Iterator[Skipped]:
+    """What the ranks wrote down, rank by rank."""
+    for path in sorted(run_dir.glob("failures/rank-*.jsonl")):
+        for record in _records(path):
+            if {"source", "key", "reason"} <= record.keys():
+                yield Skipped.of(str(record["source"]), str(record["key"]), str(record["reason"]))
 
 
 def _object(path: Path, notes: list[str], needed: bool = True) -> dict[str, Any]:
