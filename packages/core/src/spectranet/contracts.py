@@ -10,10 +10,11 @@ P coordinates of a position, Q queries, R rows gathered over a batch, D width, E
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from spectranet.addresses import lazy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,23 +42,6 @@ __all__ = [
     "Values",
     "lazy",
 ]
-
-
-@dataclass(frozen=True)
-class lazy:  # noqa: N801 - reads as a function where it is used
-    """A callable given by its address, imported at the first call: ``lazy("package.module:name")``.
-
-    Picklable, so that data-loading workers can carry it.
-    """
-
-    address: str
-
-    def resolve(self) -> Any:
-        module, _, name = self.address.partition(":")
-        return getattr(importlib.import_module(module), name)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.resolve()(*args, **kwargs)
 
 
 # ------------------------------------------------------------------------------------------ data
@@ -134,10 +118,8 @@ class Values:
 class Preview:
     """Something to look at or to listen to, made from what a transform gave.
 
-    Attributes:
-        kind: ``image``, ``audio`` or ``text``.
-        content: an encoded file that browsers show or play: PNG, JPEG, WebP, FLAC, WAV …
-        pieces: of a text: what each token reads as, and whether the token is hidden.
+    ``kind`` is ``image``, ``audio`` or ``text``; ``content`` a file that browsers show or play, such as
+    PNG or FLAC; ``pieces``, of a text, what each token reads as and whether it is hidden.
     """
 
     kind: str
@@ -299,12 +281,9 @@ class Modality:
             ``data["ids"]`` is (B, N) int64, and they can be generated.
         fingerprint: ``(raw) -> int``: near-duplicate hash of 64 bits for curation.
         example: ``(rng) -> bytes``: an encoded sample, for tests and documentation.
-        describe: ``(config, raw) -> {name: number}``: facts of a decoded sample that
-            ``spectranet data inspect`` draws the distribution of. The unit ends the name
-            (``width_px``, ``duration_s``); a name in ``_share`` is 0 or 1, and stands for the share of
-            samples that it holds of (``cut_at_max_tokens_share``).
-        preview: ``(config, values, hidden_N) -> sequence of`` :class:`Preview`: what the model would
-            see of a sample, with its hidden tokens marked, for people to judge.
+        describe: ``(config, raw) -> {name: number}``: facts of a decoded sample for ``spectranet data
+            inspect``. The unit ends the name (``duration_s``); ``_share``: 0 or 1, whether it holds.
+        preview: ``(config, values, hidden_N) -> sequence of`` :class:`Preview`: what the model sees.
     """
 
     name: str

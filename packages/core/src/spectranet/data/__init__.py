@@ -5,8 +5,11 @@ From storage to micro-batches, a file per step:
 ====================  =====================================================================
 ``options.py``        what a reader is told when it opens a path
 ``readers.py``        the first-party readers: ``manifest.py``, ``tar.py``, ``folder.py``
+``where.py``          which rows of a manifest are kept
 ``store.py``          bytes by address, path or URL: ``remote.py``; ``patience.py`` tries again
 ``cache.py``          shards of object stores, from their ``copies.py`` or by ranges
+``shards.py``         which shards a path stands for
+``index_open.py``     what is in them: a summary a folder, an ``index.py`` a shard, both made when missing
 ``corpus.py``         whether the data are still those that a run began with
 ``source.py``         a source of the configuration, opened: row -> bytes of each modality
 ``mixing.py``         slot -> source, by weight
@@ -14,6 +17,7 @@ From storage to micro-batches, a file per step:
 ``schedule.py``       (step, rank) -> addresses of micro-batches
 ``ahead.py``          the parts that will be wanted soon, told to the reader
 ``pipeline.py``       address -> decoded, transformed, masked samples
+``ratios.py``         which share of the tokens a run hides
 ``collate.py``        samples -> :class:`spectranet.contracts.Batch`
 ``build.py``          all sources' pipelines from a configuration
 ``workers.py``        addresses -> batches, in processes and threads
