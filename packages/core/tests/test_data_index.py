@@ -25,7 +25,7 @@ from small_shards import (
     write_folder,
 )
 
-from spectranet.data import patience
+from spectranet.data import index_build, index_progress, patience
 from spectranet.data.index import ShardIndex, ShardRow, difference
 from spectranet.data.index_file import Unusable
 from spectranet.data.index_summary import Summary
@@ -136,6 +136,39 @@ def test_workers_that_are_asked_for_make_the_same_indexes(folder, tmp_path):
         (folder / name).unlink()
     run_index(folder, "--workers", "2")
     assert index_files(folder) == alone
+
+
+def test_other_processes_help_when_one_would_take_long(folder, tmp_path, monkeypatch):
+    opened(folder, tmp_path)
+    alone = index_files(folder)
+    for name in alone:
+        (folder / name).unlink()
+    monkeypatch.setattr(index_build, "_ALONE_S", 0.0)
+    monkeypatch.setattr(index_build, "_processors", lambda: 2)
+    here = os.getpid()
+    monkeypatch.setattr(index_build, "scan_shard", scan_elsewhere(here, index_build.scan_shard))
+    assert contents(opened(folder, tmp_path)) == expected()
+    assert index_files(folder) == alone
+
+
+def scan_elsewhere(here, scan):
+    def scan_shard(*args, **kwargs):
+        assert os.getpid() != here
+        return scan(*args, **kwargs)
+
+    return scan_shard
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_takes_long_is_said_once_by_the_first_rank_of_a_machine(
+    folder, tmp_path, monkeypatch, caplog, rank
+):
+    monkeypatch.setattr(index_progress, "_QUIET_S", 0.0)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    caplog.set_level(logging.WARNING)
+    opened(folder, tmp_path)
+    said = [f"indexing 4 shards of '{folder}'; 1 are done. This happens once."] if rank == "0" else []
+    assert caplog.messages == said
 
 
 # --------------------------------------------------------------------------------- stale and damaged

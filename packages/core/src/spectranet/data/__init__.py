@@ -18,6 +18,7 @@ From storage to micro-batches, a file per step:
 ``ahead.py``          the parts that will be wanted soon, told to the reader
 ``pipeline.py``       address -> decoded, transformed, masked samples
 ``ratios.py``         which share of the tokens a run hides
+``crew.py``           the threads that do so; one that hangs is left behind
 ``collate.py``        samples -> :class:`spectranet.contracts.Batch`
 ``build.py``          all sources' pipelines from a configuration
 ``workers.py``        addresses -> batches, in processes and threads
