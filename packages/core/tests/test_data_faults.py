@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from launch import launch
 from numbers_modality import decode, numbers
 
-from spectranet import ConfigError, DataError, DecodeError
+from spectranet import ConfigError, DataError
 from spectranet.config import Config, DataConfig, EvalConfig, SourceConfig, TrainConfig
 from spectranet.contracts import RawSample, Reader
 from spectranet.data.crew import Crew, Stalled
@@ -317,6 +318,10 @@ def test_the_error_names_source_share_limit_reasons_and_the_next_command(tmp_pat
     ]
 
 
+def test_ranks_judge_together_and_tell_the_reasons_of_all():
+    assert launch(Path(__file__).parent / "ranks" / "failures.py", ranks=2).split() == ["agreed"] * 2
+
+
 def test_figures_are_of_the_whole_run_and_the_limit_is_of_this_start():
     resumed = limit(0.01, 100, 5, before=(500, 400))
     assert resumed.passed() == []
@@ -377,7 +382,3 @@ def test_options_out_of_range_are_told_all_at_once(tmp_path):
         stream(files(tmp_path), **wrong)
     for name in wrong:
         assert f"data.{name}" in str(caught.value)
-
-
-def test_a_decode_error_is_a_data_error():
-    assert issubclass(DecodeError, DataError)  # what the pipeline catches
