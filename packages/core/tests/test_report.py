@@ -104,43 +104,6 @@ def rendered(run: Path) -> Page:
 # ------------------------------------------------------------------------------------ the whole page
 
 
-def test_samples_that_could_not_be_used_are_counted_with_reasons_and_examples(tmp_path):
-    counts = {"tried/pictures": 2_000.0, "failed/pictures": 30.0, "replaced_samples": 30.0}
-    run = write_run(tmp_path / "run", [record(1), record(10, **counts)], facts())
-    (run / "failures").mkdir()
-    for rank in range(2):
-        lines = [
-            {
-                "step": 2 + i,
-                "source": "pictures",
-                "key": f"{rank}/{i}",
-                "reason": f"{'abcde'[i % 5]}: {HOSTILE}",
-            }
-            for i in range(15)
-        ]
-        note = {"step": 9, "source": "pictures", "note": "1000 are listed; the rest is only counted"}
-        text = "".join(json.dumps(line) + "\n" for line in [*lines, note]) + '{"half a li'
-        (run / "failures" / f"rank-{rank}.jsonl").write_text(text)
-
-    page = rendered(run)
-
-    for told in (
-        "Samples that could not be used",
-        "2,000",
-        "1.5 %",
-        "6 × 0/0: a: ",
-        HOSTILE,
-        "2 further reasons",
-    ):
-        assert told in page.text, told
-    assert page.all("a", "href", "#failures")
-    assert "failed/pictures" not in page.text  # a curve of it would say less
-
-
-def test_a_run_without_failures_has_no_table_of_them(run):
-    assert "could not be used" not in rendered(run).text
-
-
 def test_the_page_asks_for_nothing_outside_itself(run):
     page = rendered(run)
     sources = [a[n] for _, a in page.elements for n in ("src", "href", "srcset", "data", "action") if n in a]
