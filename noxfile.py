@@ -19,8 +19,10 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "tests", "test", "isolated", "wheels"]
 
+# Many tests start processes that import torch, which takes twice as long where compiled modules are not kept.
+KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 # One thread a process: the tests' tensors are small, and the processes share the cores.
-QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **KEEP_COMPILED}
 
 
 @nox.session
@@ -91,7 +93,7 @@ def bench(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Sample data, training and report of the README, into runs/demo/."""
     install(session, packages=PACKAGES)
-    session.run("python", "demo/run.py", *session.posargs)
+    session.run("python", "demo/run.py", *session.posargs, env=KEEP_COMPILED)
 
 
 def install(session: nox.Session, packages: Sequence[str], groups: Sequence[str] = ()) -> None:
