@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from spectranet.data.patience import give_up, in_use
+from spectranet.data.patience import give_up, given_up, in_use
 from spectranet.errors import DataError
 
 __all__ = ["Crew", "Errand", "Stalled"]
@@ -153,7 +153,7 @@ class Errand:
             stuck = [call for call in self.open.values() if 0 < call.began_s <= overdue_s]
             for call in stuck:
                 stalled = Stalled(self._crew.stall_s, in_use().get(call.thread))
-                if stalled.place:
+                if stalled.place and not given_up(stalled.place):  # several threads may wait for it
                     give_up(stalled.place, str(stalled))  # or each of its samples would wait as long
                 self._outcomes[call.number] = stalled
                 del self.open[call.number]
