@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from spectranet import DecodeError
 from spectranet_audio import decoding
+from spectranet_audio.containers import ContainerTrack
 from spectranet_audio.example import example
+from spectranet_audio.recording import Recording
 
 TONE_HZ = 440.0
 
@@ -235,10 +238,14 @@ def test_an_mp3_that_declares_no_length_is_measured_by_its_packets(by_pyav) -> N
     assert abs(loudest_hz(recording[16_000:]) - TONE_HZ) < 3
 
 
-def test_a_sound_track_that_ends_a_little_early_is_filled_up_with_silence(wav_bytes, by_pyav) -> None:
-    whole = by_pyav(np.stack([tone(3.0, 44_100)]), 44_100, "ipod", "aac")
-    opened = decoding.decode(whole)
-    assert len(opened[:]) == len(opened) and len(opened[-100:]) == 100
+def test_a_track_may_end_a_little_before_its_declared_length_but_not_earlier(by_pyav) -> None:
+    track = decoding.decode(by_pyav(tone(1.0, 44_100)[None], 44_100, "mp3", "libmp3lame")).track
+    assert isinstance(track, ContainerTrack) and track.frames == 44_100
+    filled = Recording(replace(track, frames=44_100 + 8_820))[:]  # 0.2 s
+    assert len(filled) == 19_200
+    assert filled[:15_900].std() > 0.3 and not filled[16_200:].any()
+    with pytest.raises(DecodeError, match=r"truncated: 1\.00 of 1\.30 s"):
+        Recording(replace(track, frames=44_100 + 13_230))[:]
 
 
 @pytest.mark.parametrize(

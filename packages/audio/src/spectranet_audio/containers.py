@@ -27,8 +27,7 @@ __all__ = ["ContainerTrack", "read_container"]
 
 _LEAD_S = 0.5
 """Decoded ahead of a span and thrown away: an MP3 frame may hold bits of the nine before it."""
-_SLACK_S = 0.15
-_SLACK_SHARE = 0.02
+_SLACK_S = 0.25
 """How much earlier than declared a track may end: encoders' delay and padding. Zeros take the place."""
 
 _DEMUXERS = (
@@ -48,13 +47,14 @@ class ContainerTrack:
     def blocks(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """As every track, with zeros where it ends a little before the length that it declares."""
         with _open(self.data, self.format) as (container, stream):
-            frames, place = self._frames_from(start, container, stream)
-            for mono_T in self._mono(frames, stop - place):
+            frames, first = self._frames_from(start, container, stream)
+            place = first
+            for mono_T in self._mono(frames, stop - first):
                 piece_T = mono_T[max(0, start - place) : stop - place]
                 place += len(mono_T)
                 if piece_T.size:
                     yield piece_T
-        if place * (1 + _SLACK_SHARE) + _SLACK_S * self.rate < stop:
+        if place == first or place + _SLACK_S * self.rate < stop:
             raise DecodeError(f"truncated: {place / self.rate:.2f} of {self.frames / self.rate:.2f} s")
         if place < stop:
             yield np.zeros(stop - max(place, start), dtype=np.float32)
