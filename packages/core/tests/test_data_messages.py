@@ -218,7 +218,7 @@ def test_the_first_replaced_sample_of_each_source_is_logged(tmp_path, caplog):
 
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
     for source, message in zip("ab", sorted(caplog.messages), strict=True):
-        assert message.startswith(f"source '{source}': sample 'm.jsonl:1' cannot be used and another takes its")
+        assert message.startswith(f"source '{source}': sample 'm.jsonl:1' cannot be used and another takes")
         assert "m.jsonl:1: file '0.x' does not exist" in message
 
 
