@@ -26,6 +26,7 @@ AUDIO = Modality(
     fingerprint=lazy("spectranet_audio.fingerprint:fingerprint"),
     describe=lazy("spectranet_audio.preview:describe"),
     preview=lazy("spectranet_audio.preview:preview"),
+    largest=lazy("spectranet_audio.transform:largest"),
     temporal=True,
 )
 

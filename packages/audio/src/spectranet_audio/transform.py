@@ -18,7 +18,7 @@ from spectranet_audio.features import mel_target
 from spectranet_audio.frames import FRAMES_PER_SEGMENT, SAMPLE_RATE, WINDOW, frame_count
 from spectranet_audio.recording import Sound
 
-__all__ = ["AudioTransform", "build_transform", "collate"]
+__all__ = ["AudioTransform", "build_transform", "collate", "largest"]
 
 _VARIANCE_FLOOR = 1e-7  # as transformers' Wav2Vec2FeatureExtractor
 
@@ -84,6 +84,12 @@ class AudioTransform:
 
 def build_transform(config: AudioConfig, train: bool) -> AudioTransform:
     return AudioTransform(config, train)
+
+
+def largest(config: AudioConfig) -> Values:
+    """Silence of ``max_seconds``."""
+    silence_T = np.zeros(int(config.max_seconds * SAMPLE_RATE), dtype=np.float32)
+    return AudioTransform(config, train=False)(silence_T, np.random.default_rng(0))
 
 
 def collate(samples: list[Mapping[str, np.ndarray]]) -> dict[str, Tensor]:

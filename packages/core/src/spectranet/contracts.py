@@ -268,13 +268,11 @@ class Modality:
             on the meta device, then materialised and initialised. It must not keep the trunk; it
             casts its inputs to its parameters' dtype, and ``init_weights`` fills buffers too, since
             materialising leaves both unset.
-        build_target_head: ``(config, width) -> nn.Module``: what MMM predicts, and its loss:
-            ``forward(states_BHD, ModalityBatch) -> Loss`` over the hidden tokens, where the loss
-            of a token is a mean over its components and the weight is the number of valid hidden
-            tokens; and ``init_weights()``.
+        build_target_head: ``(config, width) -> nn.Module``: what MMM predicts, and its loss, with
+            ``init_weights()`` and ``forward(states_BHD, ModalityBatch) -> Loss`` over the hidden tokens:
+            of a token the mean over its components; the weight is the number of valid hidden tokens.
         shard_units: ``() -> tuple of module classes`` that FSDP and checkpointing wrap.
-        flops: ``(config, tokens, visible, trunk config | None) -> int``: forward FLOPs of the encoder,
-            its trunk included, for one sample.
+        flops: ``(config, tokens, visible, trunk config | None) -> int``: forward, one sample, with trunk.
         trunk: the network it shares with other modalities, if any.
         temporal: whether it has a time axis (``segment_N`` is not -1).
         vocab_size: for modalities made of discrete ids: ``(config) -> int``. Their
@@ -284,6 +282,7 @@ class Modality:
         describe: ``(config, raw) -> {name: number}``: facts of a decoded sample for ``spectranet data
             inspect``. The unit ends the name (``duration_s``); ``_share``: 0 or 1, whether it holds.
         preview: ``(config, values, hidden_N) -> sequence of`` :class:`Preview`: what the model sees.
+        largest: ``(config) -> Values``: the largest sample that can occur, of any content, for planning.
     """
 
     name: str
@@ -305,6 +304,7 @@ class Modality:
     vocab_size: Callable[[Any], int] | None = None
     describe: Callable[[Any, Any], Mapping[str, float]] | None = None
     preview: Callable[[Any, Values, np.ndarray], Sequence[Preview]] | None = None
+    largest: Callable[[Any], Values] | None = None
 
 
 @dataclass(frozen=True)

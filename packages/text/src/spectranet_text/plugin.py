@@ -28,6 +28,7 @@ TEXT = Modality(
     fingerprint=lazy("spectranet_text.fingerprint:simhash"),
     describe=lazy("spectranet_text.preview:describe"),
     preview=lazy("spectranet_text.preview:preview"),
+    largest=values.largest,
     example=values.example,
 )
 

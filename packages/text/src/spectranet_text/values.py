@@ -53,12 +53,21 @@ class TextTransform:
         if len(head) < len(raw):
             ids_N.pop()
         ids_N = ids_N[: self.max_tokens]
-        length = len(ids_N)
-        return Values(
-            data={"ids": np.array(ids_N, dtype=np.int64)},
-            position_NP=np.arange(length, dtype=np.int32)[:, None],
-            segment_N=np.full(length, -1, dtype=np.int32),
-        )
+        return _values(ids_N)
+
+
+def _values(ids_N: list[int]) -> Values:
+    length = len(ids_N)
+    return Values(
+        data={"ids": np.array(ids_N, dtype=np.int64)},
+        position_NP=np.arange(length, dtype=np.int32)[:, None],
+        segment_N=np.full(length, -1, dtype=np.int32),
+    )
+
+
+def largest(config: TextConfig) -> Values:
+    """A text of ``max_tokens`` pieces that nobody knows; needs no tokenizer."""
+    return _values([BOS, *[UNK] * (config.max_tokens - 1)])
 
 
 def build_transform(config: TextConfig, train: bool) -> TextTransform:

@@ -8,7 +8,7 @@ from spectranet import Values
 from spectranet_vision.config import ImageConfig
 from spectranet_vision.crop import centre_crop, cut, random_crop
 
-__all__ = ["ImageTransform"]
+__all__ = ["ImageTransform", "largest_image"]
 
 
 class ImageTransform:
@@ -32,5 +32,13 @@ class ImageTransform:
             crop = random_crop(height, width, c.crop_scale_min, c.crop_aspect_max, c.flip, rng)
         else:
             crop = centre_crop(height, width)
-        pixels_CSS = cut(raw, crop, c.size)
-        return Values({"pixels": pixels_CSS}, self._position_NP.copy(), self._segment_N.copy())
+        return self.values(cut(raw, crop, c.size))
+
+    def values(self, pixels_3SS: np.ndarray) -> Values:
+        """Pixels of the model's size, with the place of each patch."""
+        return Values({"pixels": pixels_3SS}, self._position_NP.copy(), self._segment_N.copy())
+
+
+def largest_image(config: ImageConfig) -> Values:
+    """A black picture: all are of one size."""
+    return ImageTransform(config, train=False).values(np.zeros((3, config.size, config.size), dtype=np.uint8))

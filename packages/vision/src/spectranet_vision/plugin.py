@@ -32,6 +32,7 @@ IMAGE = Modality(
     fingerprint=lazy("spectranet_vision.fingerprint:image_fingerprint"),
     describe=lazy("spectranet_vision.preview:describe_image"),
     preview=lazy("spectranet_vision.preview:preview_image"),
+    largest=lazy("spectranet_vision.image_transform:largest_image"),
     trunk=VIT,
 )
 
@@ -51,6 +52,7 @@ VIDEO = Modality(
     fingerprint=lazy("spectranet_vision.fingerprint:video_fingerprint"),
     describe=lazy("spectranet_vision.preview:describe_video"),
     preview=lazy("spectranet_vision.preview:preview_video"),
+    largest=lazy("spectranet_vision.video_transform:largest_video"),
     trunk=VIT,
     temporal=True,
 )

@@ -12,7 +12,7 @@ from spectranet_vision.config import VideoConfig
 from spectranet_vision.crop import Crop, centre_crop, cut, random_crop
 from spectranet_vision.video_decode import Clip
 
-__all__ = ["VideoTransform", "choose_moments"]
+__all__ = ["VideoTransform", "choose_moments", "largest_video"]
 
 
 class VideoTransform:
@@ -37,13 +37,23 @@ class VideoTransform:
             if not frames:
                 crop = self._choose_crop(frame_HWC.shape[0], frame_HWC.shape[1], rng)
             frames.append(cut(frame_HWC, crop, c.size))
-        return Values({"frames": np.stack(frames)}, self._position_NP.copy(), self._position_NP[:, 0].copy())
+        return self.values(np.stack(frames))
+
+    def values(self, frames_T3SS: np.ndarray) -> Values:
+        """Frames of the model's size and number, with the place of each tubelet."""
+        return Values({"frames": frames_T3SS}, self._position_NP.copy(), self._position_NP[:, 0].copy())
 
     def _choose_crop(self, height: int, width: int, rng: np.random.Generator) -> Crop:
         c = self.config
         if self.train:
             return random_crop(height, width, c.crop_scale_min, c.crop_aspect_max, c.flip, rng)
         return centre_crop(height, width)
+
+
+def largest_video(config: VideoConfig) -> Values:
+    """A black clip: all are of one size."""
+    shape = (config.frames, 3, config.size, config.size)
+    return VideoTransform(config, train=False).values(np.zeros(shape, dtype=np.uint8))
 
 
 def choose_moments(
