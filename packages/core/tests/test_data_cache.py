@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from ranges import Store, serving
 
-from spectranet.data import patience, store
-from spectranet.data.cache import ShardCache
-from spectranet.data.copies import Copies, NoRoom
-from spectranet.data.patience import Patience
-from spectranet.data.store import Stat
+from spectranet.data.stores import patience, store
+from spectranet.data.stores.cache import ShardCache
+from spectranet.data.stores.copies import Copies, NoRoom
+from spectranet.data.stores.patience import Patience
+from spectranet.data.stores.store import Stat
 from spectranet.errors import DataError
 
 SIZE = 300_000

@@ -22,8 +22,8 @@ from spectranet.contracts import RawSample, Reader
 from spectranet.data.crew import Crew, Stalled
 from spectranet.data.failures import Failures, Skipped, tally, worst
 from spectranet.data.loader import EvalData, TrainStream
-from spectranet.data.patience import using
 from spectranet.data.readers import readers
+from spectranet.data.stores.patience import using
 from spectranet.train.distributed import start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
@@ -113,7 +113,7 @@ class HangingShard:
         return f"shard{row // 8}/{row % 8}"
 
     def read(self, row, wanted) -> RawSample:
-        from spectranet.data.patience import persist
+        from spectranet.data.stores.patience import persist
 
         def attempt() -> bytes:
             if row < 8:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spectranet.data.index import ShardIndex
-from spectranet.data.index_headers import Damage, Kind, headers
-from spectranet.data.index_scan import scan_shard
-from spectranet.data.store import stat
+from spectranet.data.index.headers import Damage, Kind, headers
+from spectranet.data.index.scan import scan_shard
+from spectranet.data.index.shard import ShardIndex
+from spectranet.data.stores.store import stat
 
 CONTENT = b"x" * 600
 MEMBER = 512 + 1024

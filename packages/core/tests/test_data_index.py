@@ -25,11 +25,13 @@ from small_shards import (
     write_folder,
 )
 
-from spectranet.data import index_build, index_progress, patience
-from spectranet.data.index import ShardIndex, ShardRow, difference
-from spectranet.data.index_file import Unusable
-from spectranet.data.index_summary import Summary
-from spectranet.data.store import Stat
+from spectranet.data.index import build as index_build
+from spectranet.data.index import progress as index_progress
+from spectranet.data.index.file import Unusable
+from spectranet.data.index.shard import ShardIndex, ShardRow, difference
+from spectranet.data.index.summary import Summary
+from spectranet.data.stores import patience
+from spectranet.data.stores.store import Stat
 from spectranet.errors import DataError
 
 
@@ -96,7 +98,7 @@ def test_only_new_shards_of_a_folder_are_scanned_and_all_stay_in_the_summary(fol
 
 SCANS = """
 import sys
-from spectranet.data import index_build
+from spectranet.data.index import build as index_build
 from spectranet.data.options import OpenOptions
 from spectranet.data.tar import TarSamples
 

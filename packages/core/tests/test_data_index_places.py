@@ -24,7 +24,8 @@ from small_shards import (
     write_folder,
 )
 
-from spectranet.data import patience, tar
+from spectranet.data import tar
+from spectranet.data.stores import patience
 from spectranet.errors import DataError
 
 

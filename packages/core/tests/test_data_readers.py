@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from spectranet.contracts import SampleSet
-from spectranet.data import patience
 from spectranet.data.options import OpenOptions
 from spectranet.data.readers import readers
 from spectranet.data.shards import expand_shards, list_shards
+from spectranet.data.stores import patience
 from spectranet.errors import DataError
 
 READERS = {reader.name: reader for reader in readers()}

@@ -13,10 +13,10 @@ from numbers_modality import numbers
 from ranges import Store, serving
 
 from spectranet.config import Config, DataConfig, SourceConfig, TrainConfig
-from spectranet.data import patience
 from spectranet.data.loader import TrainStream
-from spectranet.data.patience import Patience
 from spectranet.data.readers import readers
+from spectranet.data.stores import patience
+from spectranet.data.stores.patience import Patience
 
 MODALITIES = {"left": numbers("left", "left"), "right": numbers("right", "right")}
 SHARDS, SAMPLES, STEPS = 6, 40, 12

@@ -16,8 +16,8 @@ import fsspec
 import pytest
 from ranges import Store, serving
 
-from spectranet.data import patience, store
-from spectranet.data.patience import Patience
+from spectranet.data.stores import patience, store
+from spectranet.data.stores.patience import Patience
 from spectranet.errors import ConfigError, DataError
 
 CONTENT = os.urandom(300_000)
@@ -149,7 +149,7 @@ def test_a_url_is_written_where_the_store_takes_it(server: Store) -> None:
 def test_local_files_are_read_without_fsspec(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(CONTENT)
     script = (
-        "import sys; from spectranet.data import store, cache; from pathlib import Path\n"
+        "import sys; from spectranet.data.stores import store, cache; from pathlib import Path\n"
         "store.stat('~/a.tar'); store.read_range('~/a.tar', 5, 5); store.list_tars('~')\n"
         "assert 'fsspec' not in sys.modules"
     )

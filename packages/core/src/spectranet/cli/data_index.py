@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from spectranet.data.index_open import OpenShards
+    from spectranet.data.index.open import OpenShards
 
 __all__ = ["index"]
 
@@ -39,7 +39,7 @@ def index(paths: tuple[str, ...], workers: int | None, checksums: bool, check: b
 
     listed = {path: list_shards(path) for path in paths}
     if check:
-        from spectranet.data.index_check import unfit
+        from spectranet.data.index.check import unfit
 
         reasons: dict[str, str] = {}
         for shards in listed.values():
@@ -51,7 +51,7 @@ def index(paths: tuple[str, ...], workers: int | None, checksums: bool, check: b
         )
         return
 
-    from spectranet.data.index_open import How, open_shards
+    from spectranet.data.index.open import How, open_shards
 
     how = How(checksums=checksums, workers=workers, thorough=True)
     _print({path: open_shards(shards, cache_dir, how) for path, shards in listed.items()})

@@ -6,10 +6,9 @@ From storage to micro-batches, a file per step:
 ``options.py``        what a reader is told when it opens a path
 ``readers.py``        the first-party readers: ``manifest.py``, ``tar.py``, ``folder.py``
 ``where.py``          which rows of a manifest are kept
-``store.py``          bytes by address, path or URL: ``remote.py``; ``patience.py`` tries again
-``cache.py``          shards of object stores, from their ``copies.py`` or by ranges
+``stores/``           bytes by address, path or URL; copies of remote shards
 ``shards.py``         which shards a path stands for
-``index_open.py``     what is in them: a summary a folder, an ``index.py`` a shard, both made when missing
+``index/``            what is in them, and where
 ``corpus.py``         whether the data are still those that a run began with
 ``source.py``         a source of the configuration, opened: row -> bytes of each modality
 ``mixing.py``         slot -> source, by weight

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from spectranet.data.patience import give_up, given_up, in_use
+from spectranet.data.stores.patience import give_up, given_up, in_use
 from spectranet.errors import DataError
 
 __all__ = ["Crew", "Errand", "Stalled"]

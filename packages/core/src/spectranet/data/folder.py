@@ -14,7 +14,7 @@ from spectranet.contracts import RawSample
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
-from spectranet.data.store import Absent, read_all
+from spectranet.data.stores.store import Absent, read_all
 from spectranet.errors import DataError
 
 __all__ = ["FolderSamples", "is_folder"]

@@ -28,7 +28,7 @@ from spectranet.contracts import RawSample
 from spectranet.data.members import lacking
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
-from spectranet.data.store import Absent, read_all
+from spectranet.data.stores.store import Absent, read_all
 from spectranet.data.where import RowFilter, as_text
 from spectranet.errors import DataError
 

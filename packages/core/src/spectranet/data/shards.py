@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spectranet.data import store
 from spectranet.data.paths import missing_source
+from spectranet.data.stores import store
 from spectranet.errors import DataError
 
 __all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards"]

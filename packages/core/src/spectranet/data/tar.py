@@ -4,7 +4,7 @@ A sample's key is its members' path up to the first dot of the base name, its fi
 lower case: ``a/000.jpg`` and ``a/000.seg.png`` are fields ``jpg`` and ``seg.png`` of sample
 ``a/000``. Members of a sample need not be neighbours, so archives of plain ``tar`` work as well.
 
-What is in the shards is known from their indexes (``index_open.py``); every member is one ranged read.
+What is in the shards is known from their indexes (``index/``); every member is one ranged read.
 The index of a shard is loaded when a row of it is read. Suffixes: S shards, K samples of a shard.
 """
 
@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from spectranet.contracts import RawSample
-from spectranet.data import store
-from spectranet.data.cache import ShardCache
-from spectranet.data.index import Member, ShardIndex, difference
-from spectranet.data.index_build import find, find_or_build
-from spectranet.data.index_open import open_shards
-from spectranet.data.index_place import Place
+from spectranet.data.index.build import find, find_or_build
+from spectranet.data.index.open import open_shards
+from spectranet.data.index.place import Place
+from spectranet.data.index.shard import Member, ShardIndex, difference
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
 from spectranet.data.shards import list_shards
+from spectranet.data.stores import store
+from spectranet.data.stores.cache import ShardCache
 from spectranet.errors import DataError
 
 __all__ = ["TarSamples"]

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from spectranet.data.index import ShardIndex
-from spectranet.data.index_build import find
-from spectranet.data.index_place import Place
-from spectranet.data.index_scan import scan_shard
+from spectranet.data.index.build import find
+from spectranet.data.index.place import Place
+from spectranet.data.index.scan import scan_shard
+from spectranet.data.index.shard import ShardIndex
 from spectranet.data.shards import ShardList
 from spectranet.errors import DataError
 

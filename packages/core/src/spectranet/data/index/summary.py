@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from spectranet.data.index import ShardRow
-from spectranet.data.index_file import Unusable, pack, smallest, unpack
+from spectranet.data.index.file import Unusable, pack, smallest, unpack
+from spectranet.data.index.shard import ShardRow
 
 __all__ = ["SUMMARY", "Summary", "Tally", "stamp_hash"]
 
@@ -160,7 +160,7 @@ class Summary:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Summary:
-        """Raises: Unusable: see :func:`~spectranet.data.index_file.unpack`."""
+        """Raises: Unusable: see :func:`~spectranet.data.index.file.unpack`."""
         arrays, about = unpack(_KIND, content)
         try:
             tallies = {

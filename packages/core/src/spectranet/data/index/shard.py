@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spectranet.data.index_file import Unusable, pack, smallest, unpack
-from spectranet.data.store import Stat
+from spectranet.data.index.file import Unusable, pack, smallest, unpack
+from spectranet.data.stores.store import Stat
 
 __all__ = ["BLOCK", "Member", "ShardIndex", "ShardRow", "Signature", "difference"]
 
@@ -137,7 +137,7 @@ class ShardIndex:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> ShardIndex:
-        """Raises: Unusable: see :func:`~spectranet.data.index_file.unpack`."""
+        """Raises: Unusable: see :func:`~spectranet.data.index.file.unpack`."""
         arrays, about = unpack(_KIND, content)
         try:
             return cls(

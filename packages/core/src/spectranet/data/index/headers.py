@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import BinaryIO, NamedTuple
 
-from spectranet.data.index import BLOCK
+from spectranet.data.index.shard import BLOCK
 
 __all__ = ["Damage", "Header", "Kind", "headers"]
 

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from spectranet.data import store
-from spectranet.data.copies import Copies, NoRoom
-from spectranet.data.index import difference
-from spectranet.data.store import Stat
+from spectranet.data.index.shard import difference
+from spectranet.data.stores import store
+from spectranet.data.stores.copies import Copies, NoRoom
+from spectranet.data.stores.store import Stat
 from spectranet.errors import DataError
 
 __all__ = ["ShardCache"]
@@ -61,7 +61,7 @@ class ShardCache:
         """Exactly ``size`` bytes of the shard from ``offset`` on.
 
         Raises:
-            DataError: see :func:`spectranet.data.store.read_range`.
+            DataError: see :func:`spectranet.data.stores.store.read_range`.
         """
         mine = self._mine()
         try:

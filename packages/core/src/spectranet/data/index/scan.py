@@ -12,10 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from spectranet.data.index import BLOCK, ShardIndex
-from spectranet.data.index_file import smallest
-from spectranet.data.index_headers import Damage, Header, Kind, headers
-from spectranet.data.store import Stat, open_stream
+from spectranet.data.index.file import smallest
+from spectranet.data.index.headers import Damage, Header, Kind, headers
+from spectranet.data.index.shard import BLOCK, ShardIndex
+from spectranet.data.stores.store import Stat, open_stream
 
 __all__ = ["scan_shard"]
 

@@ -21,8 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from spectranet.data import patience, remote
-from spectranet.data.patience import persist
+from spectranet.data.stores import patience, remote
+from spectranet.data.stores.patience import persist
 from spectranet.errors import DataError
 
 __all__ = [

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spectranet.data.index import ShardRow, Signature
-from spectranet.data.index_build import Wanted, rows
-from spectranet.data.index_file import Unusable
-from spectranet.data.index_place import Place
-from spectranet.data.index_progress import IndexProgress
-from spectranet.data.index_summary import SUMMARY, Summary, stamp_hash
+from spectranet.data.index.build import Wanted, rows
+from spectranet.data.index.file import Unusable
+from spectranet.data.index.place import Place
+from spectranet.data.index.progress import IndexProgress
+from spectranet.data.index.shard import ShardRow, Signature
+from spectranet.data.index.summary import SUMMARY, Summary, stamp_hash
 from spectranet.data.shards import ShardList
-from spectranet.data.store import Absent, read_all
+from spectranet.data.stores.store import Absent, read_all
 from spectranet.errors import DataError
 
 __all__ = ["FolderShards", "How", "OpenShards", "open_shards"]
@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 20_000
 class How:
     """Attributes:
     checksums: whether the indexes must have them.
-    workers: see :func:`spectranet.data.index_build.rows`.
+    workers: see :func:`spectranet.data.index.build.rows`.
     thorough: look at every shard's own index, whatever the summary says.
     """
 

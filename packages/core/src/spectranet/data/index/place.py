@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
 
-from spectranet.data.store import is_url, write_atomically
+from spectranet.data.stores.store import is_url, write_atomically
 from spectranet.errors import DataError
 
 __all__ = ["SUFFIX", "Busy", "Place"]

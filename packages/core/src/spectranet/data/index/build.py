@@ -21,11 +21,11 @@ from concurrent.futures import (
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from spectranet.data.index import ShardIndex, ShardRow, difference
-from spectranet.data.index_file import Unusable
-from spectranet.data.index_place import SUFFIX, Busy, Place
-from spectranet.data.index_scan import scan_shard
-from spectranet.data.store import Absent, Stat, is_url, read_all
+from spectranet.data.index.file import Unusable
+from spectranet.data.index.place import SUFFIX, Busy, Place
+from spectranet.data.index.scan import scan_shard
+from spectranet.data.index.shard import ShardIndex, ShardRow, difference
+from spectranet.data.stores.store import Absent, Stat, is_url, read_all
 from spectranet.errors import DataError
 
 __all__ = ["Found", "Outcome", "Wanted", "find", "find_or_build", "rows"]

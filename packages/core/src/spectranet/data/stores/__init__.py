@@ -1,0 +1,10 @@
+"""Bytes by address, wherever they lie.
+
+===============  ==========================================================================
+``store.py``     the same functions for paths and URLs: stat, read, list, write atomically
+``remote.py``    one attempt on a URL, through fsspec
+``patience.py``  how long a store is waited for, and when an address is given up
+``cache.py``     from where a remote shard is read: its copy on this disk, or ranges of it
+``copies.py``    the folder of copies, shared by processes, of bounded size
+===============  ==========================================================================
+"""
