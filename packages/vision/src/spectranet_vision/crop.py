@@ -71,7 +71,7 @@ def cut(pixels_HWC: np.ndarray, crop: Crop, size: int) -> np.ndarray:
 
     Bicubic with antialias, on uint8 in channels-last memory, for which torchvision has the fast
     path: contiguous rows cost a copy of the crop and save a quarter of the time. The result stays
-    channels-last in memory, since turning every picture would cost as much as hashing it.
+    channels-last in memory: the model cuts it into patches anyway.
     """
     part = pixels_HWC[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     pixels_CHW = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)

@@ -92,7 +92,7 @@ class _Walk:
     """A place in a video stream: the frame that is shown, and the one that follows it.
 
     Frames that no other refers to and that are shown at none of ``moments_s`` (ascending) are left
-    out: about half of them where a codec uses B-frames.
+    out, where a codec has such frames.
     """
 
     def __init__(self, container: Any, stream: Any, moments_s: Sequence[float]) -> None:
@@ -261,7 +261,7 @@ class _ToRgb:
     """Frames as uint8 (H, W, 3), turned as the container's display matrix says.
 
     One converter for all frames of a clip, on one thread: PyAV would make tables and threads for every
-    frame anew, which takes three times as long as to convert one of 320 by 180 pixels.
+    frame anew, which takes longer than to convert one of 320 by 180 pixels.
     """
 
     def __init__(self) -> None:

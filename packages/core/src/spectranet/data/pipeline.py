@@ -188,7 +188,7 @@ def _generator(*seed: object) -> np.random.Generator:
 
 class _Key(ISeedSequence):
     """The 16 bytes that a Philox starts from. Given as ``key=``, numpy would first ask the system for
-    entropy and not use it, which takes four times as long as all the rest."""
+    entropy and not use it, which takes twice as long as all the rest."""
 
     def __init__(self, digest: bytes) -> None:
         self._digest = digest

@@ -32,11 +32,6 @@ from spectranet.errors import SpectraNetError
 __all__ = ["Addresses", "MicroBatches", "in_workers"]
 
 _PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-"""Of glibc's ``malloc.h``."""
-_KEPT_BYTES, _MAPPED_BYTES = 512 << 20, 32 << 20
-"""How much unused memory a worker keeps; the size above which memory comes from the system and goes back
-to it at once (the largest that glibc takes)."""
 
 
 def in_workers(
@@ -131,7 +126,6 @@ def _start_method() -> str:
 def _start_worker(trainer_pid: int, worker: int) -> None:
     """In a new worker: one computing thread, and an end when the trainer ends, but no sooner."""
     torch.set_num_threads(1)
-    _keep_freed_memory()
     # A scheduler sends these to every process, and the trainer still wants batches for its last step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
@@ -141,20 +135,6 @@ def _start_worker(trainer_pid: int, worker: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != trainer_pid:  # it died before the line above
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _keep_freed_memory() -> None:
-    """Let pictures take the place of earlier ones.
-
-    By default glibc returns what a decoded picture held and asks for it again for the next, which the
-    system fills with zeros page by page, and every thread does so with memory of its own: 8 % of the
-    CPU time of a worker of two threads with pictures of 450 pixels squared.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # other C libraries have none
-        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_ARENA_MAX, 1)
 
 
 def _obey_trainer(trainer_pid: int) -> None:
