@@ -127,8 +127,8 @@ class Contrastive(nn.Module):
             if bias_1 is None:
                 loss, recall = info_nce(a_RE, b_RE, scale_1, keep)
             else:
-                loss, best_R = sigmoid_pair_loss(a_RE, b_RE, scale_1, bias_1, keep)
-                recall = _share_right(best_R)
+                loss, right_R = sigmoid_pair_loss(a_RE, b_RE, scale_1, bias_1, keep)
+                recall = float(right_R.float().mean())
             metrics = {
                 "R@1": recall,
                 "scale": float(scale_1.detach()),
@@ -144,10 +144,9 @@ def info_nce(a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = No
 
     van den Oord et al. 2018; symmetric as in Radford et al. 2021, figure 3.
     """
-    reduced = reduce_both_ways(a_RE, b_RE, scale_1, keep)
-    positive_R = scale_1.to(reduced.lse_R.dtype) * (a_RE * b_RE).sum(-1)
-    loss_R = (reduced.lse_R + reduced.lse_C) / 2 - positive_R
-    return loss_R.sum(), (_share_right(reduced.best_R) + _share_right(reduced.best_C)) / 2
+    found = reduce_both_ways(a_RE, b_RE, scale_1, keep)
+    loss_R = (found.lse_R + found.lse_C) / 2 - found.positive_R
+    return loss_R.sum(), float(torch.cat([found.right_R, found.right_C]).float().mean())
 
 
 def matched(ids_a_R: Tensor, ids_b_R: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,16 +167,12 @@ def _distinct(content_a_R: Tensor, content_b_R: Tensor) -> Keep:
     """
     place_R = torch.arange(len(content_a_R), device=content_a_R.device)
 
-    def keep(rows: slice) -> Tensor:
-        differs = content_a_R[rows, None] != content_a_R
-        differs &= content_b_R[rows, None] != content_b_R
-        return differs | (place_R[rows, None] == place_R)
+    def keep(rows: slice, columns: slice) -> Tensor:
+        differs = content_a_R[rows, None] != content_a_R[columns]
+        differs &= content_b_R[rows, None] != content_b_R[columns]
+        return differs | (place_R[rows, None] == place_R[columns])
 
     return keep
-
-
-def _share_right(best_R: Tensor) -> float:
-    return float((best_R == torch.arange(len(best_R), device=best_R.device)).float().mean())
 
 
 def build(config: ContrastiveConfig, context: BuildContext) -> Contrastive:

@@ -1,10 +1,12 @@
 """Losses over all pairs of two sets of vectors, in memory that grows with their number, not its square.
 
-The similarities are made in blocks of rows, reduced and dropped; the backward makes each block once
-more. Both directions (rows over columns, columns over rows) are reduced from the same block.
+The similarities are made tile by tile, reduced and dropped; the backward makes each tile once more.
+Both directions (rows over columns, columns over rows) are reduced from the same tile. Row i and
+column i are a positive pair; there may be more columns than rows.
 
 Everything is computed in fp32, or in float64 where the inputs are; autocast is switched off.
-Shape suffixes: R rows, C columns, E width; ``scale_1`` and ``bias_1`` have one element.
+Shape suffixes: R rows, C columns, L lines of either kind, E width; ``scale_1`` and ``bias_1`` have one
+element.
 """
 
 from __future__ import annotations
@@ -15,106 +17,144 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["Keep", "Reduced", "reduce_both_ways", "reduce_rows", "sigmoid_pair_loss"]
 
-Keep = Callable[[slice], Tensor]
-"""Which pairs count: given a slice of the rows, a bool (rows, C). None: all of them."""
+Keep = Callable[[slice, slice], Tensor]
+"""Which pairs count: given slices of the rows and the columns, a bool tensor that broadcasts to the
+tile. Positive pairs always do. None: all pairs."""
 
-_BLOCK_ELEMENTS = 1 << 21
-"""Logits held at once: 8 MiB in fp32, and some blocks of the same size for what is made of them."""
+_CPU_TILE = (512, 1024)
+"""Rows and columns of a tile: 2 MiB in fp32, about what a core's cache holds through ten passes over it."""
+
+_ACCELERATOR_TILE = (4096, 4096)
+"""64 MiB in fp32, so that a tile's arithmetic outweighs launching its kernels."""
 
 
 class Reduced(NamedTuple):
-    """Log-sum-exp of the logits of each row and column, and where the largest logit stands."""
+    """Of each row and column the log-sum-exp of its logits, and whether its positive is above all others."""
 
     lse_R: Tensor
     lse_C: Tensor
-    best_R: Tensor
-    best_C: Tensor
+    positive_R: Tensor
+    right_R: Tensor
+    right_C: Tensor
 
 
-def reduce_both_ways(a_RE: Tensor, b_CE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> Reduced:
-    """Reduce ``scale * a @ b.T`` over its columns and over its rows.
-
-    Every row and every column must have a pair that ``keep`` keeps.
-    """
-    return Reduced(*_LogSumExp.apply(*_in_full(a_RE, b_CE, scale_1), keep, True))
+def reduce_both_ways(a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> Reduced:
+    """Reduce ``scale * a @ b.T`` over its columns and over its rows."""
+    return Reduced(*_LogSumExp.apply(*_in_full(a_RE, b_RE, scale_1), keep, True))
 
 
-def reduce_rows(
-    a_RE: Tensor, b_CE: Tensor, scale_1: Tensor, keep: Keep | None = None
-) -> tuple[Tensor, Tensor]:
-    """As :func:`reduce_both_ways`, each row over its columns only: (lse_R, best_R)."""
-    lse_R, _, best_R, _ = _LogSumExp.apply(*_in_full(a_RE, b_CE, scale_1), keep, False)
-    return lse_R, best_R
+def reduce_rows(a_RE: Tensor, b_CE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> Reduced:
+    """As :func:`reduce_both_ways`, each row over its columns only: nothing is said of the columns."""
+    return Reduced(*_LogSumExp.apply(*_in_full(a_RE, b_CE, scale_1), keep, False))
 
 
 def sigmoid_pair_loss(
     a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, bias_1: Tensor, keep: Keep | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy of every pair, the diagonal being the positives, summed: (sum, best_R).
+    """Binary cross-entropy of every pair, the diagonal being the positives, summed: (sum, right_R).
 
     Zhai et al. 2023, "Sigmoid loss for language image pre-training", equation 1 before the division.
     """
-    loss, best_R = _SigmoidPairs.apply(*_in_full(a_RE, b_RE, scale_1, bias_1), keep)
-    return loss, best_R
+    loss, right_R = _SigmoidPairs.apply(*_in_full(a_RE, b_RE, scale_1, bias_1), keep)
+    return loss, right_R
 
 
 def _in_full(*tensors: Tensor) -> list[Tensor]:
     return [t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors]
 
 
-def _row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    size = max(1, _BLOCK_ELEMENTS // max(1, columns))
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
+def _tiles(
+    a_RE: Tensor, b_CE: Tensor, scale_1: Tensor, keep: Keep | None
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows, columns and logits of each tile; logits of dropped pairs are -inf."""
+    height, width = _CPU_TILE if a_RE.device.type == "cpu" else _ACCELERATOR_TILE
+    for top in range(0, len(a_RE), height):
+        rows = slice(top, min(top + height, len(a_RE)))
+        scaled = scale_1 * a_RE[rows]
+        for left in range(0, len(b_CE), width):
+            columns = slice(left, min(left + width, len(b_CE)))
+            logits = scaled @ b_CE[columns].T
+            yield (
+                rows,
+                columns,
+                logits if keep is None else logits.masked_fill_(~keep(rows, columns), -torch.inf),
+            )
 
 
-def _masked(logits: Tensor, keep: Keep | None, rows: slice) -> Tensor:
-    return logits if keep is None else logits.masked_fill_(~keep(rows), -torch.inf)
+def _positives(rows: slice, columns: slice, tile: Tensor) -> tuple[slice, Tensor]:
+    """The indices that are rows and columns of this tile, and a view of the positives there."""
+    both = slice(max(rows.start, columns.start), min(rows.stop, columns.stop))
+    if both.start >= both.stop:
+        return slice(0, 0), tile.new_empty(0)
+    return both, tile[both.start - rows.start :, both.start - columns.start :].diagonal()
+
+
+class _Lines:
+    """What is known of each row, or of each column, after the tiles so far."""
+
+    def __init__(self, count: int, like: Tensor) -> None:
+        self.top_L = like.new_full((count,), torch.finfo(like.dtype).min)
+        self.sum_L = like.new_zeros(count)
+        self.rival_L = like.new_full((count,), -torch.inf)
+
+    def add(self, lines: slice, logits: Tensor, rival: Tensor, across: int) -> None:
+        """Take in a tile; ``rival`` is its largest logit but for the positives."""
+        self.rival_L[lines] = torch.maximum(self.rival_L[lines], rival)
+        before = self.top_L[lines]
+        top = torch.maximum(before, logits.amax(across))
+        new = (logits - top.unsqueeze(across)).exp_().sum(across)
+        self.sum_L[lines] = self.sum_L[lines] * (before - top).exp() + new
+        self.top_L[lines] = top
+
+    def log_sum_exp(self) -> Tensor:
+        return self.sum_L.log() + self.top_L
 
 
 class _LogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, a_RE: Tensor, b_CE: Tensor, scale_1: Tensor, keep: Keep | None, both: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        lse_R = a_RE.new_empty(len(a_RE))
-        best_R = torch.empty_like(lse_R, dtype=torch.int64)
-        lse_C = a_RE.new_full((len(b_CE) if both else 0,), -torch.inf)
-        top_C = lse_C.clone()
-        best_C = torch.zeros_like(lse_C, dtype=torch.int64)
+    ) -> tuple[Tensor, ...]:
+        by_row, by_column = _Lines(len(a_RE), a_RE), _Lines(len(b_CE) if both else 0, a_RE)
+        own_R = a_RE.new_empty(len(a_RE))
         with torch.autocast(a_RE.device.type, enabled=False):
-            for rows in _row_blocks(len(a_RE), len(b_CE)):
-                logits = _masked(scale_1 * (a_RE[rows] @ b_CE.T), keep, rows)
-                lse_R[rows], best_R[rows] = logits.logsumexp(1), logits.argmax(1)
+            for rows, columns, logits in _tiles(a_RE, b_CE, scale_1, keep):
+                these, positives = _positives(rows, columns, logits)
+                own = own_R[these] = positives.clone()
+                positives.fill_(-torch.inf)
+                rivals = logits.amax(1), logits.amax(0) if both else None
+                positives.copy_(own)
+                by_row.add(rows, logits, rivals[0], across=1)
                 if both:
-                    lse_C = torch.logaddexp(lse_C, logits.logsumexp(0))
-                    block_top_C, block_best_C = logits.max(0)
-                    best_C = torch.where(block_top_C > top_C, block_best_C + rows.start, best_C)
-                    top_C = torch.maximum(top_C, block_top_C)
+                    by_column.add(columns, logits, rivals[1], across=0)
+        lse_R, lse_C = by_row.log_sum_exp(), by_column.log_sum_exp()
+        right_R, right_C = own_R > by_row.rival_L, own_R[: len(lse_C)] > by_column.rival_L
         ctx.save_for_backward(a_RE, b_CE, scale_1, lse_R, lse_C)
         ctx.keep, ctx.both = keep, both
-        ctx.mark_non_differentiable(best_R, best_C)
-        return lse_R, lse_C, best_R, best_C
+        ctx.mark_non_differentiable(right_R, right_C)
+        return lse_R, lse_C, own_R, right_R, right_C
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_R, grad_C = grads[0], grads[1]
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_R: Tensor, grad_C: Tensor, grad_own_R: Tensor, *_: Tensor
+    ) -> tuple[Tensor | None, ...]:
         a_RE, b_CE, scale_1, lse_R, lse_C = ctx.saved_tensors
-        grad_a, grad_b = torch.empty_like(a_RE), torch.zeros_like(b_CE)
+        grad_a, grad_b = torch.zeros_like(a_RE), torch.zeros_like(b_CE)
         with torch.autocast(a_RE.device.type, enabled=False):
-            for rows in _row_blocks(len(a_RE), len(b_CE)):
-                logits = _masked(scale_1 * (a_RE[rows] @ b_CE.T), ctx.keep, rows)
+            for rows, columns, logits in _tiles(a_RE, b_CE, scale_1, ctx.keep):
                 slope = (logits - lse_R[rows, None]).exp_().mul_(grad_R[rows, None])
                 if ctx.both:
-                    slope += logits.sub_(lse_C).exp_().mul_(grad_C)
-                grad_a[rows] = slope @ b_CE
-                grad_b += slope.T @ a_RE[rows]
-        # sum over all pairs of slope * cosine, without holding the cosines
-        grad_scale = (grad_a * a_RE).sum().reshape(scale_1.shape)
-        return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale, None, None
+                    slope.addcmul_(logits.sub_(lse_C[columns]).exp_(), grad_C[columns])
+                these, positives = _positives(rows, columns, slope)
+                positives += grad_own_R[these]
+                grad_a[rows].addmm_(slope, b_CE[columns])
+                grad_b[columns].addmm_(slope.T, a_RE[rows])
+        return *_through_scale(grad_a, grad_b, a_RE, scale_1), None, None
 
 
 class _SigmoidPairs(torch.autograd.Function):
@@ -123,32 +163,44 @@ class _SigmoidPairs(torch.autograd.Function):
         ctx: Any, a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, bias_1: Tensor, keep: Keep | None
     ) -> tuple[Tensor, Tensor]:
         loss = a_RE.new_zeros(())
-        best_R = torch.empty(len(a_RE), dtype=torch.int64, device=a_RE.device)
+        own_R, rival_R = a_RE.new_empty(len(a_RE)), a_RE.new_full((len(a_RE),), -torch.inf)
         with torch.autocast(a_RE.device.type, enabled=False):
-            for rows in _row_blocks(len(a_RE), len(b_RE)):
-                logits = _masked(scale_1 * (a_RE[rows] @ b_RE.T) + bias_1, keep, rows)
-                best_R[rows] = logits.argmax(1)
+            for rows, columns, logits in _tiles(a_RE, b_RE, scale_1, keep):
+                logits += bias_1
+                these, positives = _positives(rows, columns, logits)
+                own = own_R[these] = positives.clone()
+                positives.fill_(-torch.inf)
+                rival_R[rows] = torch.maximum(rival_R[rows], logits.amax(1))
                 # -log sigmoid(-z) = softplus(z), and the positives' z changes its sign
-                logits.diagonal(rows.start).neg_()
+                positives.copy_(own.neg_())
                 loss += F.softplus(logits).sum()
         ctx.save_for_backward(a_RE, b_RE, scale_1, bias_1)
         ctx.keep = keep
-        ctx.mark_non_differentiable(best_R)
-        return loss, best_R
+        right_R = own_R > rival_R
+        ctx.mark_non_differentiable(right_R)
+        return loss, right_R
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         a_RE, b_RE, scale_1, bias_1 = ctx.saved_tensors
-        grad_a, grad_b, grad_bias = torch.empty_like(a_RE), torch.zeros_like(b_RE), torch.zeros_like(bias_1)
+        grad_a, grad_b, grad_bias = torch.zeros_like(a_RE), torch.zeros_like(b_RE), torch.zeros_like(bias_1)
         with torch.autocast(a_RE.device.type, enabled=False):
-            for rows in _row_blocks(len(a_RE), len(b_RE)):
-                logits = _masked(scale_1 * (a_RE[rows] @ b_RE.T) + bias_1, ctx.keep, rows)
-                logits.diagonal(rows.start).neg_()
+            for rows, columns, logits in _tiles(a_RE, b_RE, scale_1, ctx.keep):
+                logits += bias_1
+                _, positives = _positives(rows, columns, logits)
+                positives.neg_()
                 slope = logits.sigmoid_()
-                slope.diagonal(rows.start).neg_()
-                slope *= grads[0]
-                grad_a[rows] = slope @ b_RE
-                grad_b += slope.T @ a_RE[rows]
+                positives.neg_()
+                slope *= grad
+                grad_a[rows].addmm_(slope, b_RE[columns])
+                grad_b[columns].addmm_(slope.T, a_RE[rows])
                 grad_bias += slope.sum()
-        grad_scale = (grad_a * a_RE).sum().reshape(scale_1.shape)
-        return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale, grad_bias, None
+        return *_through_scale(grad_a, grad_b, a_RE, scale_1), grad_bias, None
+
+
+def _through_scale(grad_a: Tensor, grad_b: Tensor, a_RE: Tensor, scale_1: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of a, b and the scale from those at the scaled vectors."""
+    # sum over all pairs of slope * cosine, without holding the cosines
+    grad_scale = torch.linalg.vecdot(grad_a, a_RE).sum().reshape(scale_1.shape)
+    return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale

@@ -115,19 +115,21 @@ def next_segment_loss(
     if len(anchor_A) == 0:
         return z_RE.sum() * 0, 0, 0.0
     positive_A = anchor_A + 1
-    column_R = torch.arange(len(z_RE), device=z_RE.device)
+    # a positive is the column of its row's number; then come the segments that are nobody's positive
+    other = torch.ones_like(sample_R, dtype=torch.bool)
+    other[positive_A] = False
+    column_C = torch.cat([positive_A, other.nonzero().squeeze(1)])
 
-    def keep(rows: slice) -> Tensor:
-        anchor = anchor_A[rows, None]
-        kept: Tensor = sample_R[anchor] != sample_R
-        kept |= (segment_R[anchor] - segment_R).abs() >= margin
-        kept |= positive_A[rows, None] == column_R
+    def keep(rows: slice, columns: slice) -> Tensor:
+        anchor, column = anchor_A[rows, None], column_C[columns]
+        kept: Tensor = sample_R[anchor] != sample_R[column]
+        kept |= (segment_R[anchor] - segment_R[column]).abs() >= margin
+        kept |= positive_A[rows, None] == column
         return kept
 
     scale_1 = z_RE.new_full((1,), 1 / temperature)
-    lse_A, best_A = reduce_rows(z_RE[anchor_A], z_RE, scale_1, keep)
-    positive_logit_A = scale_1 * (z_RE[anchor_A] * z_RE[positive_A]).sum(-1)
-    return (lse_A - positive_logit_A).sum(), len(anchor_A), float((best_A == positive_A).sum())
+    found = reduce_rows(z_RE[anchor_A], z_RE[column_C], scale_1, keep)
+    return (found.lse_R - found.positive_R).sum(), len(anchor_A), float(found.right_R.sum())
 
 
 def build(config: TemporalConfig, context: BuildContext) -> Temporal:
