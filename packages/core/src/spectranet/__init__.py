@@ -36,17 +36,14 @@ from spectranet.errors import ConfigError, DataError, DecodeError, PluginError, 
 from spectranet.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from spectranet.model.functional import (
-        chunked_cross_entropy,
-        gather_tokens,
-        sincos_position,
-    )
+    from spectranet.model.cross_entropy import chunked_cross_entropy
+    from spectranet.model.functional import gather_tokens, sincos_position
     from spectranet.model.initialise import init_linear, init_transformers
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "chunked_cross_entropy": "spectranet.model.functional",
+    "chunked_cross_entropy": "spectranet.model.cross_entropy",
     "gather_tokens": "spectranet.model.functional",
     "sincos_position": "spectranet.model.functional",
     "init_linear": "spectranet.model.initialise",
