@@ -187,8 +187,7 @@ def test_a_crew_keeps_its_size_and_its_order_whatever_hangs():
 
     def call(number: int) -> int:
         if number in (1, 4):
-            with using(f"place{number}"):
-                never.wait()
+            using(f"place{number}", never.wait)
         return number
 
     before = threading.active_count()

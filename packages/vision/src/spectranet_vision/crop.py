@@ -44,12 +44,13 @@ def random_crop(
     the nearest allowed shape.
     """
     mirrored = flip and bool(rng.random() < 0.5)
-    for _ in range(_ATTEMPTS):
-        area = height * width * rng.uniform(scale_min, 1.0)
-        stretch = math.exp(rng.uniform(-1.0, 1.0) * math.log(aspect_max))
+    # Ten attempts are one call: a call costs more than all that is drawn in it.
+    for share, shape, down, right in rng.random((_ATTEMPTS, 4)).tolist():
+        area = height * width * (scale_min + (1 - scale_min) * share)
+        stretch = aspect_max ** (2 * shape - 1)
         w, h = round(math.sqrt(area * stretch)), round(math.sqrt(area / stretch))
         if 0 < w <= width and 0 < h <= height:
-            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            top, left = int(down * (height - h + 1)), int(right * (width - w + 1))
             return Crop(top, left, h, w, mirrored)
     h = min(height, max(1, round(width * aspect_max)))
     w = min(width, max(1, round(height * aspect_max)))

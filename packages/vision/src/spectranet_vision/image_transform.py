@@ -24,6 +24,8 @@ class ImageTransform:
         grid = config.size // config.patch_size
         self._position_NP = np.indices((grid, grid), dtype=np.int32).reshape(2, -1).T.copy()
         self._segment_N = np.full(grid * grid, -1, dtype=np.int32)
+        for shared_by_all in (self._position_NP, self._segment_N):
+            shared_by_all.setflags(write=False)
 
     def __call__(self, raw: np.ndarray, rng: np.random.Generator) -> Values:
         height, width = raw.shape[:2]
@@ -36,7 +38,7 @@ class ImageTransform:
 
     def values(self, pixels_3SS: np.ndarray) -> Values:
         """Pixels of the model's size, with the place of each patch."""
-        return Values({"pixels": pixels_3SS}, self._position_NP.copy(), self._segment_N.copy())
+        return Values({"pixels": pixels_3SS}, self._position_NP, self._segment_N)
 
 
 def largest_image(config: ImageConfig) -> Values:

@@ -13,7 +13,7 @@ from spectranet.data.corpus import describe_corpus
 from spectranet.data.crew import Crew
 from spectranet.data.failures import Failures, Skipped, as_percent, limit_that_accepts, worst
 from spectranet.data.mixing import Mixture
-from spectranet.data.pipeline import Pipeline, Sample
+from spectranet.data.pipeline import Pipeline, Prepared
 from spectranet.data.schedule import Schedule
 from spectranet.data.source import Source, open_sources
 from spectranet.data.workers import Addresses, MicroBatches, in_workers
@@ -178,7 +178,7 @@ class EvalData:
                 mine = ahead
                 if i + 1 < len(chunks):
                     ahead = pipeline.begin(chunks[i + 1], chunks[i + 1], crew)
-                batch = self._collate(name, chunk, pipeline.outcomes(chunk, mine))
+                batch = self._collate(pipeline, chunk, pipeline.outcomes(chunk, mine))
                 if batch is not None:
                     yield batch
         finally:
@@ -187,10 +187,12 @@ class EvalData:
             raise DataError(f"source '{name}': no sample can be used\n{worst(failures.reasons)}")
 
     def _collate(
-        self, name: str, rows: Sequence[int], results: Sequence[Sample | Skipped]
+        self, pipeline: Pipeline, rows: Sequence[int], results: Sequence[Prepared | Skipped]
     ) -> LoadedBatch | None:
+        name = pipeline.source.name
         skipped = [each for each in results if isinstance(each, Skipped)]
-        used = {row: each for row, each in zip(rows, results, strict=True) if isinstance(each, Sample)}
+        found = zip(rows, results, strict=True)
+        used = {row: pipeline.hide(each, row) for row, each in found if isinstance(each, Prepared)}
         self.failures[name].add(len(used), skipped)
         if not used:
             return None

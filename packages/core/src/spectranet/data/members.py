@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from spectranet.data.options import OpenOptions
 from spectranet.errors import DataError
 
-__all__ = ["lacking", "offered", "read_fields"]
+__all__ = ["lacking", "offered", "read_fields", "to_read"]
 
 _JSON = "json."
 
@@ -31,6 +31,14 @@ def lacking(fields: set[str], options: OpenOptions) -> str:
     return " and ".join(
         name for name, names in zip(called, options.needs, strict=True) if fields.isdisjoint(names)
     )
+
+
+def to_read(wanted: Sequence[str], extensions: Collection[str]) -> list[str]:
+    """The extensions whose bytes :func:`read_fields` will ask for."""
+    names = [name for name in wanted if name in extensions]
+    if "json" in extensions and "json" not in names and any(name.startswith(_JSON) for name in wanted):
+        names.append("json")
+    return names
 
 
 def read_fields(

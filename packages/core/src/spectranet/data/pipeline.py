@@ -2,6 +2,10 @@
 
 Everything random is drawn from generators seeded with (seed, source, ordinal, modality), so a sample
 looks the same whoever prepares it. Suffixes: N tokens, P coordinates of a position.
+
+Threads read, decode and transform, which is work that lets other threads run. Masks are drawn for the
+whole micro-batch afterwards: between two pictures the same few lines of Python take three times as long,
+for want of a warm cache.
 """
 
 from __future__ import annotations
@@ -24,21 +28,37 @@ from spectranet.data.order import Order
 from spectranet.data.source import Source
 from spectranet.errors import DataError, PluginError
 
-__all__ = ["MAX_ATTEMPTS", "Pipeline", "Sample", "View", "Viewer"]
+__all__ = ["MAX_ATTEMPTS", "Pipeline", "Prepared", "Sample", "View", "Viewer"]
 
 MAX_ATTEMPTS = 100
 """Rows drawn for one sample, with repetition, before the source is given up."""
+_HASHED_WHOLE = 8 << 10
+_PIECES, _PIECE = 16, 512
 
 
 @dataclass(frozen=True)
-class View:
-    """One modality of one sample, and what a pass shows of it."""
+class Looked:
+    """One modality of one sample, transformed."""
 
     values: Values
-    hidden_N: np.ndarray
-    """bool (N,): True at tokens that the encoder must not see."""
     content: int
     """Hash of the undecoded bytes, in the range of int64."""
+
+
+@dataclass(frozen=True)
+class View(Looked):
+    """One modality of one sample, and what a pass shows of it."""
+
+    hidden_N: np.ndarray
+    """bool (N,): True at tokens that the encoder must not see."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample before its masks are drawn."""
+
+    key: str
+    looked: Mapping[str, Looked]
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,11 @@ class Viewer:
         return cls(modality.name, modality.decode, transform, modality.sample_mask, ratio)
 
     def view(self, content: bytes, seed: tuple[object, ...]) -> View:
-        """Decode, transform and mask the bytes of one sample.
+        """Decode, transform and mask the bytes of one sample; raises what :meth:`look` does."""
+        return self.hide(self.look(content, seed), seed)
+
+    def look(self, content: bytes, seed: tuple[object, ...]) -> Looked:
+        """Decode and transform the bytes of one sample.
 
         Raises:
             DecodeError: the bytes cannot be decoded.
@@ -82,10 +106,15 @@ class Viewer:
             raise PluginError(
                 f"modality '{self.name}' gives {tokens} positions and {len(values.segment_N)} segments"
             )
-        hidden_N = np.zeros(tokens, dtype=bool)
+        return Looked(values, _content_hash(content))
+
+    def hide(self, looked: Looked, seed: tuple[object, ...]) -> View:
+        """Draw which tokens the encoder must not see."""
         if self.ratio > 0:
-            hidden_N = self._mask(values, _generator(*seed, self.name, "mask"))
-        return View(values, hidden_N, _content_hash(content))
+            hidden_N = self._mask(looked.values, _generator(*seed, self.name, "mask"))
+        else:
+            hidden_N = np.zeros(len(looked.values.position_NP), dtype=bool)
+        return View(looked.values, looked.content, hidden_N)
 
     def _mask(self, values: Values, rng: np.random.Generator) -> np.ndarray:
         hidden_N = np.asarray(self.sample_mask(values, self.ratio, rng))
@@ -122,7 +151,7 @@ class Pipeline:
         """
         for ordinal in ordinals:
             self.ahead.reach(ordinal)
-        found: dict[int, Sample] = {}
+        found: dict[int, Prepared] = {}
         skipped: dict[int, list[Skipped]] = {ordinal: [] for ordinal in ordinals}
         lacking = list(ordinals)
         for attempt in range(MAX_ATTEMPTS):
@@ -130,13 +159,13 @@ class Pipeline:
             rows = [draw(ordinal) for ordinal in lacking]
             outcomes = self.outcomes(rows, self.begin(rows, lacking, crew))
             for ordinal, outcome in zip(lacking, outcomes, strict=True):
-                if isinstance(outcome, Sample):
+                if isinstance(outcome, Prepared):
                     found[ordinal] = outcome
                 else:
                     skipped[ordinal].append(outcome)
             lacking = [ordinal for ordinal in lacking if ordinal not in found]
             if not lacking:
-                return [(found[ordinal], tuple(skipped[ordinal])) for ordinal in ordinals]
+                return [(self.hide(found[each], each), tuple(skipped[each])) for each in ordinals]
         tried = {each.key: each for each in skipped[lacking[0]]}
         raise DataError(
             f"source '{self.source.name}': none of the {len(tried)} samples that were tried "
@@ -144,10 +173,10 @@ class Pipeline:
         )
 
     def begin(self, rows: Sequence[int], ordinals: Sequence[int], crew: Crew) -> Errand:
-        """Let a crew prepare :meth:`at_row` of each; returns at once."""
-        return crew.start(self.at_row, list(zip(rows, ordinals, strict=True)))
+        """Let a crew :meth:`prepare` each; returns at once."""
+        return crew.start(self.prepare, list(zip(rows, ordinals, strict=True)))
 
-    def outcomes(self, rows: Sequence[int], errand: Errand) -> list[Sample | Skipped]:
+    def outcomes(self, rows: Sequence[int], errand: Errand) -> list[Prepared | Skipped]:
         """What was begun, in order; a sample that did not end in time is skipped.
 
         Raises:
@@ -163,17 +192,30 @@ class Pipeline:
         ]
 
     def at_row(self, row: int, ordinal: int) -> Sample | Skipped:
-        """The sample in ``row``, with randomness that belongs to ``ordinal``; or why it has none.
+        """The sample in ``row``, with randomness that belongs to ``ordinal``; or why it has none."""
+        outcome = self.prepare(row, ordinal)
+        return self.hide(outcome, ordinal) if isinstance(outcome, Prepared) else outcome
+
+    def prepare(self, row: int, ordinal: int) -> Prepared | Skipped:
+        """:meth:`at_row` without its masks.
 
         Only errors of data and of input are caught: anything else is a fault of a program.
         """
         key = None
         try:
             key, content = self.source.read(row)
-            seed = (self.order.seed, self.source.name, ordinal)
-            return Sample(key, {each.name: each.view(content[each.name], seed) for each in self.viewers})
+            seed = self._seed(ordinal)
+            return Prepared(key, {each.name: each.look(content[each.name], seed) for each in self.viewers})
         except (DataError, OSError) as error:
             return self._skip(row, error, key)
+
+    def hide(self, prepared: Prepared, ordinal: int) -> Sample:
+        """Draw the masks of a sample."""
+        looked, seed = prepared.looked, self._seed(ordinal)
+        return Sample(prepared.key, {each.name: each.hide(looked[each.name], seed) for each in self.viewers})
+
+    def _seed(self, ordinal: int) -> tuple[object, ...]:
+        return self.order.seed, self.source.name, ordinal
 
     def _skip(self, row: int, reason: object, key: str | None = None) -> Skipped:
         told = str(reason) or type(reason).__name__
@@ -198,5 +240,10 @@ class _Key(ISeedSequence):
 
 
 def _content_hash(content: bytes) -> int:
-    # Of the hashes that every Python has, the fastest where the processor helps; nobody attacks it here.
-    return int(struct.unpack("<q", hashlib.sha1(content, usedforsecurity=False).digest()[:8])[0])
+    """Equal for equal bytes. Of long ones the length and 16 pieces are read: files that agree in those
+    are the same picture or sound, but for a few bits, and hashing all costs as much as cutting it out."""
+    if len(content) > _HASHED_WHOLE:
+        step = (len(content) - _PIECE) // (_PIECES - 1)
+        pieces = [content[i * step : i * step + _PIECE] for i in range(_PIECES - 1)]
+        content = b"".join([struct.pack("<q", len(content)), *pieces, content[-_PIECE:]])
+    return int(struct.unpack("<q", hashlib.blake2b(content, digest_size=8).digest())[0])

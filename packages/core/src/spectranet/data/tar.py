@@ -4,7 +4,7 @@ A sample's key is its members' path up to the first dot of the base name, its fi
 lower case: ``a/000.jpg`` and ``a/000.seg.png`` are fields ``jpg`` and ``seg.png`` of sample
 ``a/000``. Members of a sample need not be neighbours, so archives of plain ``tar`` work as well.
 
-What is in the shards is known from their indexes (``index/``); every member is one ranged read.
+What is in the shards is known from their indexes (``index/``); a sample is one ranged read.
 The index of a shard is loaded when a row of it is read. Suffixes: S shards, K samples of a shard.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from spectranet.data.index.build import find, find_or_build
 from spectranet.data.index.open import open_shards
 from spectranet.data.index.place import Place
 from spectranet.data.index.shard import Member, ShardIndex, difference
-from spectranet.data.members import lacking, offered, read_fields
+from spectranet.data.members import lacking, offered, read_fields, to_read
 from spectranet.data.options import OpenOptions
 from spectranet.data.shards import list_shards
 from spectranet.data.stores import store
@@ -35,6 +35,10 @@ __all__ = ["TarSamples"]
 
 _MOST_BYTES = 256 << 20
 """Of indexes that a process keeps for one source: the shards of a few windows."""
+
+
+_GAP = 64 << 10
+"""So many bytes that nobody asked for cost less than a second read."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,8 @@ class TarSamples:
         sample = int(shard.kept[place])
         members = shard.index.members(sample)
         key = f"{shard.name}/{shard.index.key(sample)}"
-        return RawSample(
-            key, read_fields(wanted, members, lambda name: self._content(shard, name, members[name]), key)
-        )
+        contents = self._contents(shard, {name: members[name] for name in to_read(wanted, members)})
+        return RawSample(key, read_fields(wanted, members, contents.__getitem__, key))
 
     def key(self, row: int) -> str:
         """What :meth:`read` calls it, or ``0001.tar[17]`` where the shard's index is not at hand."""
@@ -133,17 +136,28 @@ class TarSamples:
     def _accepts(self, fields: Sequence[str]) -> bool:
         return self._options.met_by(offered(fields, self._options))
 
-    def _content(self, shard: _Shard, field: str, member: Member) -> bytes:
-        if store.is_url(shard.address):
-            content = self._cache.read(shard.address, shard.stat, member.offset, member.size)
+    def _contents(self, shard: _Shard, members: Mapping[str, Member]) -> dict[str, bytes]:
+        """The bytes of each field; what lies side by side, as a sample's members do, is one read."""
+        start = min((each.offset for each in members.values()), default=0)
+        end = max((each.offset + each.size for each in members.values()), default=0)
+        if end - start > sum(each.size for each in members.values()) + _GAP:
+            contents = {name: self._read(shard, each.offset, each.size) for name, each in members.items()}
         else:
-            content = store.read_range(shard.address, member.offset, member.size)
-        if member.crc32 is not None and zlib.crc32(content) != member.crc32:
-            raise DataError(
-                f"shard '{shard.address}': the bytes of its '{field}' at {member.offset} are not those that "
-                "were indexed (CRC-32); it is damaged"
-            )
-        return content
+            block = self._read(shard, start, end - start)
+            spans = {name: (each.offset - start, each.size) for name, each in members.items()}
+            contents = {name: block[first : first + size] for name, (first, size) in spans.items()}
+        for name, member in members.items():
+            if member.crc32 is not None and zlib.crc32(contents[name]) != member.crc32:
+                raise DataError(
+                    f"shard '{shard.address}': the bytes of its '{name}' at {member.offset} are not those "
+                    "that were indexed (CRC-32); it is damaged"
+                )
+        return contents
+
+    def _read(self, shard: _Shard, offset: int, size: int) -> bytes:
+        if store.is_url(shard.address):
+            return self._cache.read(shard.address, shard.stat, offset, size)
+        return store.read_range(shard.address, offset, size)
 
     def _shard(self, number: int) -> _Shard:
         with self._lock:

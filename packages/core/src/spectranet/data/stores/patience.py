@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,13 +86,12 @@ def in_use() -> dict[int, str]:
     return dict(_in_use)
 
 
-@contextmanager
-def using(address: str) -> Iterator[None]:
-    """Say in :func:`in_use` that this thread waits for ``address``."""
+def using(address: str, wait: Callable[[], T]) -> T:
+    """What ``wait`` returns; meanwhile :func:`in_use` says that this thread waits for ``address``."""
     thread = threading.get_ident()
     _in_use[thread] = address
     try:
-        yield
+        return wait()
     finally:
         _in_use.pop(thread, None)
 
@@ -104,19 +102,18 @@ def persist(address: str, attempt: Callable[[], T]) -> T:
     Raises:
         DataError: it failed every time, or ``address`` is given up; says how often and why.
     """
-    reason = given_up(address)
-    if reason:
-        raise DataError(reason)
     before = _resting.get(address)
-    if before:  # one attempt, by one thread: the others keep failing at once meanwhile
+    if before:
+        if reason := given_up(address):
+            raise DataError(reason)
+        # one attempt, by one thread: the others keep failing at once meanwhile
         _resting[address] = _Resting(before.reason, time.monotonic() + PATIENCE.attempt_s, before.rest_s)
     delays_s = [] if before else [*PATIENCE.delays_s]
     tries = 0
     while True:
         tries += 1
         try:
-            with using(address):
-                result = attempt()
+            result = using(address, attempt)
         except OSError as error:
             if delays_s and not isinstance(error, PermissionError):
                 time.sleep(delays_s.pop(0))
@@ -128,7 +125,8 @@ def persist(address: str, attempt: Callable[[], T]) -> T:
         except DataError:  # it answers, though not what was hoped for
             _resting.pop(address, None)
             raise
-        _resting.pop(address, None)
+        if before:
+            _resting.pop(address, None)
         return result
 
 
