@@ -1,6 +1,7 @@
 """From samples to a batch of padded tensors.
 
-Suffixes: B samples, N tokens of the longest sample, P coordinates, K indices of the longest row.
+Suffixes: B samples, N tokens of the longest sample, P coordinates, K indices of the longest row, X all
+indices.
 """
 
 from __future__ import annotations
@@ -57,22 +58,17 @@ def collate(
 
 
 def _collate_modality(views: list[View], modality: Modality) -> ModalityBatch:
-    longest = max(len(view.hidden_N) for view in views)
-    coordinates = views[0].values.position_NP.shape[1]
-    position_BNP = np.zeros((len(views), longest, coordinates), dtype=np.int64)
-    segment_BN = np.full((len(views), longest), -1, dtype=np.int64)
-    valid_BN = np.zeros((len(views), longest), dtype=bool)
-    for i, view in enumerate(views):
-        tokens = len(view.hidden_N)
-        position_BNP[i, :tokens] = view.values.position_NP
-        segment_BN[i, :tokens] = view.values.segment_N
-        valid_BN[i, :tokens] = True
-    visible_BV, visible_valid_BV = _indices([~view.hidden_N for view in views])
-    hidden_BH, hidden_valid_BH = _indices([view.hidden_N for view in views])
+    hidden_BN = _pad([view.hidden_N for view in views], False)
+    lengths_B1 = np.array([[len(view.hidden_N)] for view in views])
+    valid_BN = np.arange(hidden_BN.shape[1]) < lengths_B1
+    visible_BV, visible_valid_BV = _indices(valid_BN & ~hidden_BN)
+    hidden_BH, hidden_valid_BH = _indices(hidden_BN)
+    position_BNP = _pad([view.values.position_NP for view in views], 0)
+    segment_BN = _pad([view.values.segment_N for view in views], -1)
     return ModalityBatch(
         data=modality.collate([view.values.data for view in views]),
-        position_BNP=torch.from_numpy(position_BNP),
-        segment_BN=torch.from_numpy(segment_BN),
+        position_BNP=torch.from_numpy(position_BNP.astype(np.int64, copy=False)),
+        segment_BN=torch.from_numpy(segment_BN.astype(np.int64, copy=False)),
         valid_BN=torch.from_numpy(valid_BN),
         visible_BV=visible_BV,
         visible_valid_BV=visible_valid_BV,
@@ -82,12 +78,23 @@ def _collate_modality(views: list[View], modality: Modality) -> ModalityBatch:
     )
 
 
-def _indices(masks: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where each mask is True, ascending, padded with index 0; and which entries are no padding."""
-    rows = [np.flatnonzero(mask) for mask in masks]
+def _pad(rows: list[np.ndarray], filler: int) -> np.ndarray:
+    """Stacked (N, …) arrays, the shorter ones filled up."""
     longest = max(len(row) for row in rows)
-    index_BK = np.zeros((len(rows), longest), dtype=np.int64)
+    if all(len(row) == longest for row in rows):
+        return np.stack(rows)
+    padded = np.full((len(rows), longest, *rows[0].shape[1:]), filler, dtype=rows[0].dtype)
     for i, row in enumerate(rows):
-        index_BK[i, : len(row)] = row
-    valid_BK = np.arange(longest)[None, :] < np.array([len(row) for row in rows])[:, None]
+        padded[i, : len(row)] = row
+    return padded
+
+
+def _indices(mask_BN: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each row is True, ascending, padded with index 0; and which entries are no padding."""
+    counts_B = mask_BN.sum(axis=1)
+    row_X, index_X = np.nonzero(mask_BN)
+    place_X = np.arange(len(index_X)) - (np.cumsum(counts_B) - counts_B)[row_X]
+    index_BK = np.zeros((len(mask_BN), counts_B.max(initial=0)), dtype=np.int64)
+    index_BK[row_X, place_X] = index_X
+    valid_BK = np.arange(index_BK.shape[1]) < counts_B[:, None]
     return torch.from_numpy(index_BK), torch.from_numpy(valid_BK)
