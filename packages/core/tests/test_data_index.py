@@ -28,10 +28,10 @@ from small_shards import (
 from spectranet.data.index import build as index_build
 from spectranet.data.index import progress as index_progress
 from spectranet.data.index.file import Unusable
-from spectranet.data.index.shard import ShardIndex, ShardRow, difference
+from spectranet.data.index.shard import ShardIndex, ShardRow
 from spectranet.data.index.summary import Summary
 from spectranet.data.stores import patience
-from spectranet.data.stores.store import Stat
+from spectranet.data.stores.state import Stat, difference
 from spectranet.errors import DataError
 
 
@@ -302,6 +302,25 @@ def test_a_shard_that_changes_during_a_run_is_an_error_of_its_samples(folder, tm
     assert samples.read(0, ["jpg"]).key == "0.tar/0"
     with pytest.raises(DataError, match=r"1\.tar' has changed since this run began: it had 10240 bytes"):
         samples.read(SAMPLES, ["jpg"])
+
+
+@pytest.mark.parametrize("way", ["in place", "by another file"])
+def test_a_shard_of_the_same_size_that_changes_between_two_reads_is_not_read_at_old_offsets(
+    folder, tmp_path, way
+):
+    samples = opened(folder, tmp_path)
+    assert samples.read(SAMPLES, ["jpg"]).fields == {"jpg": b"jpg 0 of 1"}
+    write(tmp_path / "new.tar", 7)
+    os.utime(tmp_path / "new.tar", ns=(0, 1_000_000_000))
+    if way == "in place":
+        (folder / "1.tar").write_bytes((tmp_path / "new.tar").read_bytes())
+        os.utime(folder / "1.tar", ns=(0, 1_000_000_000))
+    else:
+        os.replace(tmp_path / "new.tar", folder / "1.tar")
+
+    with pytest.raises(DataError, match=r"1\.tar' has changed since this run began: .*stamp .*now 10000"):
+        samples.read(SAMPLES + 1, ["jpg"])
+    assert samples.read(0, ["jpg"]).fields == {"jpg": b"jpg 0 of 0"}
 
 
 # ------------------------------------------------------------------------------------ broken shards

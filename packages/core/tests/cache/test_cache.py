@@ -15,7 +15,7 @@ from remote_shards import SHARDS, SIZE, age, copies, fetching, parts, shard, soo
 from spectranet.data.stores import store
 from spectranet.data.stores.cache import ShardCache
 from spectranet.data.stores.copies import NoRoom
-from spectranet.data.stores.store import Stat
+from spectranet.data.stores.state import Stat
 from spectranet.errors import DataError
 
 FORK = multiprocessing.get_context("fork")

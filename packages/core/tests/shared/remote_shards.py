@@ -11,7 +11,7 @@ from pathlib import Path
 from ranges import Store
 
 from spectranet.data.stores import store
-from spectranet.data.stores.store import Stat
+from spectranet.data.stores.state import Stat
 
 SIZE = 300_000
 SHARDS = [f"{i:02}.tar" for i in range(12)]

@@ -12,6 +12,7 @@ import numpy as np
 
 from spectranet.data.paths import missing_source
 from spectranet.data.stores import store
+from spectranet.data.stores.state import Stat
 from spectranet.errors import DataError
 
 __all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards"]
@@ -81,8 +82,8 @@ class ShardList:
         folder, name = self.folders[self.folder_S[shard]], self.name(shard)
         return f"{folder}/{name}" if store.is_url(folder) else os.path.join(folder, name)
 
-    def stat(self, shard: int) -> store.Stat:
-        return store.Stat(int(self.size_S[shard]), bytes(self.stamp_S[shard]).decode())
+    def stat(self, shard: int) -> Stat:
+        return Stat(int(self.size_S[shard]), bytes(self.stamp_S[shard]).decode())
 
 
 def list_shards(path: str) -> ShardList:

@@ -23,12 +23,13 @@ from spectranet.contracts import RawSample
 from spectranet.data.index.build import find, find_or_build
 from spectranet.data.index.open import open_shards
 from spectranet.data.index.place import Place
-from spectranet.data.index.shard import Member, ShardIndex, difference
+from spectranet.data.index.shard import Member, ShardIndex
 from spectranet.data.members import lacking, offered, read_fields, to_read
 from spectranet.data.options import OpenOptions
 from spectranet.data.shards import list_shards
 from spectranet.data.stores import store
 from spectranet.data.stores.cache import ShardCache
+from spectranet.data.stores.state import Stat, difference
 from spectranet.errors import DataError
 
 __all__ = ["TarSamples"]
@@ -47,7 +48,7 @@ class _Shard:
 
     name: str
     address: str
-    stat: store.Stat
+    stat: Stat
     index: ShardIndex
     kept: np.ndarray
 
@@ -157,7 +158,7 @@ class TarSamples:
     def _read(self, shard: _Shard, offset: int, size: int) -> bytes:
         if store.is_url(shard.address):
             return self._cache.read(shard.address, shard.stat, offset, size)
-        return store.read_range(shard.address, offset, size)
+        return store.read_range(shard.address, offset, size, shard.stat)
 
     def _shard(self, number: int) -> _Shard:
         with self._lock:

@@ -24,8 +24,9 @@ from multiprocessing import get_context
 from spectranet.data.index.file import Unusable
 from spectranet.data.index.place import SUFFIX, Busy, Place
 from spectranet.data.index.scan import scan_shard
-from spectranet.data.index.shard import ShardIndex, ShardRow, difference
-from spectranet.data.stores.store import Absent, Stat, is_url, read_all
+from spectranet.data.index.shard import ShardIndex, ShardRow
+from spectranet.data.stores.state import Stat, difference
+from spectranet.data.stores.store import Absent, is_url, read_all
 from spectranet.errors import DataError
 
 __all__ = ["Found", "Outcome", "Wanted", "find", "find_or_build", "rows"]

@@ -15,7 +15,8 @@ import numpy as np
 from spectranet.data.index.file import smallest
 from spectranet.data.index.headers import Damage, Header, Kind, headers
 from spectranet.data.index.shard import BLOCK, ShardIndex
-from spectranet.data.stores.store import Stat, open_stream
+from spectranet.data.stores.state import Stat
+from spectranet.data.stores.store import open_stream
 
 __all__ = ["scan_shard"]
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from spectranet.data.index.file import Unusable, pack, smallest, unpack
-from spectranet.data.stores.store import Stat
+from spectranet.data.stores.state import Stat
 
-__all__ = ["BLOCK", "Member", "ShardIndex", "ShardRow", "Signature", "difference"]
+__all__ = ["BLOCK", "Member", "ShardIndex", "ShardRow", "Signature"]
 
 BLOCK = 512
 """Bytes of a tar's block: content always starts at a multiple."""
@@ -150,17 +150,3 @@ class ShardIndex:
             )
         except (KeyError, TypeError) as error:
             raise Unusable("it is damaged") from error
-
-
-def difference(indexed: Stat, now: Stat) -> str:
-    """What differs between a shard as it was indexed and as it is, or an empty string.
-
-    Stamps of two kinds (a store may give a time in a listing and a hash when it is asked for one
-    object) say nothing, nor does a missing one: then the size alone is compared.
-    """
-    if indexed.size != now.size:
-        return f"it had {indexed.size} bytes when it was indexed, and has {now.size}"
-    kinds = [stat.stamp.partition("=")[0] if "=" in stat.stamp else "" for stat in (indexed, now)]
-    if indexed.stamp and now.stamp and kinds[0] == kinds[1] and indexed.stamp != now.stamp:
-        return f"it was changed after it was indexed (stamp {indexed.stamp}, now {now.stamp})"
-    return ""

@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from spectranet.data.index.shard import difference
 from spectranet.data.stores import store
 from spectranet.data.stores.copies import Copies, NoRoom
-from spectranet.data.stores.store import Stat
+from spectranet.data.stores.state import Stat, difference
 from spectranet.errors import DataError
 
 __all__ = ["ShardCache"]

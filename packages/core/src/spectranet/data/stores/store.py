@@ -18,16 +18,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from spectranet.data.stores import patience, remote
 from spectranet.data.stores.patience import persist
+from spectranet.data.stores.state import Stat, difference
 from spectranet.errors import DataError
 
 __all__ = [
     "Absent",
-    "Stat",
     "glob",
     "is_url",
     "list_tars",
@@ -49,17 +48,6 @@ _BLOCK = 4 << 20
 
 class Absent(DataError):  # noqa: N818 - an answer rather than a failure
     """There is nothing at an address."""
-
-
-@dataclass(frozen=True)
-class Stat:
-    """Attributes:
-    size: bytes.
-    stamp: another when the content is another: time of change, ETag; empty where a store has none.
-    """
-
-    size: int
-    stamp: str
 
 
 def is_url(path: str) -> bool:
@@ -104,28 +92,33 @@ def stat_all(paths: Sequence[str]) -> list[Stat | None]:
     return [found.get(path) for path in paths]
 
 
-def read_range(path: str, offset: int, size: int) -> bytes:
+def read_range(path: str, offset: int, size: int, indexed: Stat | None = None) -> bytes:
     """Exactly ``size`` bytes from ``offset`` on.
 
+    Args:
+        indexed: what a local file must still be; objects are compared when they are fetched whole.
+
     Raises:
-        DataError: it cannot be read, or ends sooner.
+        DataError: it cannot be read, ends sooner, or is another file.
     """
     if is_url(path):
         return persist(path, lambda: _fetch_range(path, offset, size))
-    return persist(path, lambda: read_local(path, offset, size))
+    return persist(path, lambda: read_local(path, offset, size, indexed))
 
 
-def read_local(path: str, offset: int, size: int) -> bytes:
+def read_local(path: str, offset: int, size: int, indexed: Stat | None = None) -> bytes:
     """:func:`read_range` of a local file, tried once.
 
     Opening for each read costs microseconds, and keeps no state that threads could share.
 
     Raises:
-        DataError: it ends sooner.
+        DataError: it ends sooner, or is another file.
         OSError: it cannot be read.
     """
     file = os.open(_local(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if indexed is not None:
+            _compare(path, indexed, os.fstat(file))
         content = os.pread(file, size, offset)
         while len(content) < size:
             more = os.pread(file, size - len(content), offset + len(content))
@@ -222,8 +215,18 @@ def _local(path: str) -> str:
 
 
 def _local_stat(path: str) -> Stat:
-    found = os.stat(_local(path))
+    return _as_local_stat(os.stat(_local(path)))
+
+
+def _as_local_stat(found: os.stat_result) -> Stat:
     return Stat(found.st_size, str(found.st_mtime_ns))
+
+
+def _compare(path: str, indexed: Stat, found: os.stat_result) -> None:
+    """Raises: DataError: a shard was changed, so what its index says of it may be wrong."""
+    if found.st_size != indexed.size or str(found.st_mtime_ns) != indexed.stamp:
+        if changed := difference(indexed, _as_local_stat(found)):
+            raise DataError(f"shard '{path}' has changed since this run began: {changed}")
 
 
 def _replace(path: str, content: bytes) -> None:
