@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from loader_audio import compare_audio
 from loader_images import compare_images
-from loader_material import write_shards
+from loader_material import SIDES, write_shards
 from loader_resume import compare_starts, measure_starvation
 from loader_video import compare_videos
 
@@ -39,19 +39,29 @@ def main() -> None:
 
 def run(folder: Path, parts: list[str], quick: bool) -> None:
     samples, shards = (256, 4) if quick else (768, 8)
-    if {"pictures", "starts"} & set(parts):
-        path = write_shards(folder, samples, shards)
-        size = sum(each.stat().st_size for each in folder.iterdir())
-        print(f"{samples} pictures in {shards} shards, {size / samples / 1e3:.0f} kB a sample with its texts")
     if "pictures" in parts:
-        compare_images(path, samples, (1,) if quick else (0, 2, 1), 3.0 if quick else 90.0)
+        for corpus in ("laion", "datacomp"):  # the figures without a suffix are DataComp's
+            path = _write(folder / corpus, samples, shards, SIDES[corpus])
+            suffix = "" if corpus == "datacomp" else f"_{corpus}"
+            compare_images(path, samples, (1,) if quick else (0, 2, 1), 2.0 if quick else 90.0, suffix)
     if "sound" in parts:
         compare_audio(4.0 if quick else 60.0, quick)
     if "clips" in parts:
         compare_videos(2.0 if quick else 60.0)
     if "starts" in parts:
+        path = _write(folder / "starts", samples, shards, SIDES["datacomp"])
         compare_starts(path, samples, 3 if quick else 9)
         measure_starvation(path, samples, epochs=3 if quick else 4)
+
+
+def _write(folder: Path, samples: int, shards: int, sides: tuple[int, int]) -> str:
+    path = write_shards(folder, samples, shards, sides)
+    size = sum(each.stat().st_size for each in folder.iterdir())
+    print(
+        f"\n{folder.name}: {samples} pictures of {sides[0]} to {sides[1]} pixels a side, "
+        f"{size / samples / 1e3:.0f} kB a sample with its texts"
+    )
+    return path
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@
 shuffles, ``decode("pilrgb")``, its transform for training, float batches), with our tokeniser of
 bytes in place of its own, which would cost it more.
 ``loader.same_transform_vs_webdataset``: webdataset's reading, shuffling and batching around our
-decoder, transform and uint8 batches; ours draws masks and content hashes besides.
+decoder, transform, masks and uint8 batches, so that both sides give the same kind of batch.
+
+Both sides have one thread a worker: CPU time on two threads of one core is not comparable.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -20,35 +23,36 @@ from interleaved import Timing, cpu_with_children, figure, measure
 from loader_ours import Ours
 from open_clip import image_transform
 
+from spectranet.data.collate import LoadedBatch, collate
+from spectranet.data.pipeline import Sample
 from spectranet_text.options import TextConfig
 from spectranet_text.values import TextTransform, build_transform, decode
-from spectranet_vision.collate import stack
-from spectranet_vision.config import ImageConfig
-from spectranet_vision.image_decode import decode_image
-from spectranet_vision.image_transform import ImageTransform
 
 __all__ = ["BATCH", "compare_images", "our_loader", "per_core_table", "same_transform"]
 
-SIZE, BATCH = 256, 32
+SIZE, BATCH, EPOCHS = 256, 32, 2
 CROP_SCALE_MIN = 0.9
 """open_clip's default for training; ours is set to the same."""
 _SHUFFLED_SHARDS, _SHUFFLED_SAMPLES = (2000, 500), (5000, 1000)
 """Size of the buffers, and how many they hold before the first leaves: open_clip's."""
 
 
-def compare_images(shards: str, samples: int, workers: tuple[int, ...], budget_s: float) -> None:
-    """The last of ``workers`` is the setting that the figures are of."""
+def compare_images(
+    shards: str, samples: int, workers: tuple[int, ...], budget_s: float, suffix: str = ""
+) -> None:
+    """The last of ``workers`` is the setting that the figures are of; ``suffix`` ends their names."""
     for count in workers:
+        ours = our_loader(shards, samples, count, EPOCHS)
         sides = {
-            "ours": our_loader(shards, samples, count).read_all,
-            "webdataset, our transform": partial(read_all, same_transform(shards), samples, count),
+            "ours": ours.read_all,
+            "webdataset, our samples": partial(read_all, same_transform(ours, shards), samples, count),
             "webdataset, open_clip's": partial(read_all, as_open_clip(shards), samples, count),
         }
         timings = measure(sides, rounds=30, budget_s=budget_s / len(workers), clock=cpu_with_children)
-        per_core_table(f"Pictures, {count} worker(s), {samples} samples", timings, samples)
-    ours, same, usual = timings.values()
-    figure("loader.images_vs_webdataset", usual.ratio_to(ours), "x")
-    figure("loader.same_transform_vs_webdataset", same.ratio_to(ours), "x")
+        per_core_table(f"Pictures, {count} worker(s)", timings, EPOCHS * samples)
+    ours_took, same, usual = timings.values()
+    figure(f"loader.images_vs_webdataset{suffix}", usual.ratio_to(ours_took), "x")
+    figure(f"loader.same_transform_vs_webdataset{suffix}", same.ratio_to(ours_took), "x")
 
 
 def per_core_table(title: str, timings: Mapping[str, Timing], samples: int) -> None:
@@ -63,6 +67,7 @@ def per_core_table(title: str, timings: Mapping[str, Timing], samples: int) -> N
 def our_loader(shards: str, samples: int, workers: int, epochs: int = 1) -> Ours:
     options = [
         f"data.workers={workers}",
+        "data.threads=1",
         f"modalities.image.size={SIZE}",
         f"modalities.image.crop_scale_min={CROP_SCALE_MIN}",
     ]
@@ -70,11 +75,11 @@ def our_loader(shards: str, samples: int, workers: int, epochs: int = 1) -> Ours
 
 
 def read_all(pipeline: Callable[[], Any], samples: int, workers: int) -> None:
-    """One epoch through webdataset's loader; the workers have ended when this returns."""
+    """Some epochs through webdataset's loader; the workers have ended when this returns."""
     torch.manual_seed(0)
-    loader = wds.WebLoader(pipeline(), batch_size=None, shuffle=False, num_workers=workers)
-    batches = sum(1 for _ in loader)
-    assert batches == samples // BATCH, f"{batches} batches of {BATCH} from {samples} samples"
+    dataset = pipeline().repeat(EPOCHS)
+    batches = sum(1 for _ in wds.WebLoader(dataset, batch_size=None, shuffle=False, num_workers=workers))
+    assert batches == EPOCHS * samples // BATCH, f"{batches} batches of {BATCH} from {samples} samples"
 
 
 def as_open_clip(shards: str) -> Callable[[], Any]:
@@ -90,21 +95,27 @@ def as_open_clip(shards: str) -> Callable[[], Any]:
     )
 
 
-def same_transform(shards: str, skip: int = 0) -> Callable[[], Any]:
-    """Our decoder, transform and batches in webdataset's loader, which first reads past ``skip`` samples."""
-    transform, tokenise = (
-        ImageTransform(ImageConfig(size=SIZE, crop_scale_min=CROP_SCALE_MIN), True),
-        Tokenise(),
-    )
-    rng = np.random.default_rng(0)
+def same_transform(ours: Ours, shards: str, skip: int = 0) -> Callable[[], Any]:
+    """What our loader makes of a sample, in webdataset's, which first reads past ``skip`` samples."""
+    look, numbers = ours.viewers(), itertools.count()
+
+    def prepare(sample: dict[str, Any]) -> Sample:
+        seed = (0, "shards", next(numbers))
+        views = {
+            "image": look["image"].view(sample["jpg"], seed),
+            "text": look["text"].view(sample["txt"], seed),
+        }
+        return Sample(sample["__key__"], views)
+
+    def batch(samples: list[Sample]) -> LoadedBatch:
+        return collate(samples, ours.modalities, source="shards", ids=range(len(samples)))
+
     return lambda: wds.DataPipeline(
         *_shuffled(shards),
         wds.slice(skip, None),
         wds.select(lambda sample: "txt" in sample and "jpg" in sample),
-        wds.rename(image="jpg;png;jpeg;webp", text="txt"),
-        wds.map_dict(image=lambda jpeg: transform(decode_image(jpeg), rng).data, text=tokenise),
-        wds.to_tuple("image", "text"),
-        wds.batched(BATCH, partial=False, collation_fn=_collate),
+        wds.map(prepare),
+        wds.batched(BATCH, partial=False, collation_fn=batch),
     )
 
 
@@ -131,8 +142,3 @@ class Tokenise:
         padded_N = torch.zeros(77, dtype=torch.int64)
         padded_N[: len(ids_N)] = torch.from_numpy(ids_N)
         return padded_N
-
-
-def _collate(samples: list[tuple[Any, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    pictures, texts = zip(*samples, strict=True)
-    return stack(list(pictures))["pixels"], torch.stack(texts)

@@ -17,33 +17,37 @@ import av
 import numpy as np
 import simplejpeg
 
-__all__ = ["photo", "write_clip", "write_shards"]
+__all__ = ["SIDES", "photo", "write_clip", "write_shards"]
 
-_SIDES = (400, 512)
+SIDES = {"datacomp": (400, 512), "laion": (256, 384)}
+"""Shortest and longest side in pixels: DataComp's shards hold at most 512, LAION-400M's recipe 256 and up."""
 _QUALITY = 85
-"""With these slopes: JPEGs of 40 to 60 KB at the sides above."""
+"""With these slopes: JPEGs of 40 to 60 KB at 400 to 512 pixels."""
 _SCENES, _SCENE = 4, 1024
 _GREY_SLOPE, _COLOUR_SLOPE = 1.35, 1.7
 _CAPTION = "a photo of {} things on a table in the {} light of an afternoon"
 
 
-def write_shards(folder: Path, samples: int, shards: int) -> str:
+def write_shards(folder: Path, samples: int, shards: int, sides: tuple[int, int]) -> str:
     """Tars of jpg, json and txt named by number; gives the path with braces that names them all."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
     scenes = [photo(_SCENE, _SCENE, rng) for _ in range(_SCENES)]
     for shard in range(shards):
         with tarfile.open(folder / f"{shard:05d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for number in range(samples // shards):
-                for extension, content in _sample(f"{shard:05d}{number:04d}", scenes, rng).items():
+                for extension, content in _sample(f"{shard:05d}{number:04d}", scenes, sides, rng).items():
                     member = tarfile.TarInfo(f"{shard:05d}{number:04d}.{extension}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
     return str(folder / f"{{00000..{shards - 1:05d}}}.tar")
 
 
-def _sample(key: str, scenes: list[np.ndarray], rng: np.random.Generator) -> dict[str, bytes]:
+def _sample(
+    key: str, scenes: list[np.ndarray], sides: tuple[int, int], rng: np.random.Generator
+) -> dict[str, bytes]:
     """The fields of a picture cut from one of the scenes: noise is alike at every place and scale."""
-    height, width = (int(side) for side in rng.integers(*_SIDES, 2, endpoint=True))
+    height, width = (int(side) for side in rng.integers(*sides, 2, endpoint=True))
     top, left = rng.integers(0, (_SCENE - height, _SCENE - width))
     scene_HWC = scenes[rng.integers(len(scenes))]
     pixels_HWC = np.ascontiguousarray(scene_HWC[top : top + height, left : left + width])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from spectranet.config import Config, load_config
 from spectranet.contracts import Modality, Reader
 from spectranet.data.loader import TrainStream
+from spectranet.data.pipeline import Viewer
 from spectranet.model.build import select_parts
 
 __all__ = ["Ours"]
@@ -39,9 +40,20 @@ class Ours:
         parts = select_parts(resolved.config, resolved.host.modalities, resolved.host.objectives)
         return cls(resolved.config, dict(parts.modalities), tuple(resolved.host.readers.values()))
 
+    @property
+    def ratios(self) -> dict[str, float]:
+        return {name: modality.mask_ratio for name, modality in self.modalities.items()}
+
     def stream(self, start_step: int = 0) -> TrainStream:
-        ratios = {name: modality.mask_ratio for name, modality in self.modalities.items()}
-        return TrainStream(self.config, self.modalities, self.readers, ratios, start_step=start_step)
+        return TrainStream(self.config, self.modalities, self.readers, self.ratios, start_step=start_step)
+
+    def viewers(self) -> dict[str, Viewer]:
+        """What prepares each modality of a sample."""
+        configs = self.config.modalities
+        return {
+            name: Viewer.of(modality, configs[name], train=True, ratio=self.ratios[name])
+            for name, modality in self.modalities.items()
+        }
 
     def read_all(self) -> None:
         """Every batch of the epoch; the workers have ended when this returns."""

@@ -66,7 +66,7 @@ def _first_batch_s(side: str, shards: str, samples: int, position: float) -> flo
     if side == "ours":
         batches: Iterator[object] = iter(ours.stream(start_step))
     else:
-        pipeline = same_transform(shards, skip=start_step * BATCH)
+        pipeline = same_transform(ours, shards, skip=start_step * BATCH)
         batches = iter(wds.WebLoader(pipeline(), batch_size=None, shuffle=False, num_workers=1))
     next(batches)
     return time.monotonic() - began_s
