@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import av
@@ -90,6 +92,34 @@ def test_the_mean_of_channels_is_ours_in_containers_too(by_pyav) -> None:
     left = tone(1.0, 44_100)
     both = decode(by_pyav(np.stack([left, -left]), 44_100, "mov", "pcm_s16le"))
     assert np.abs(both).max() < 1e-3
+
+
+JOINED = """
+import sys
+import numpy as np
+from spectranet import DecodeError
+from spectranet_audio.decoding import decode
+try:
+    np.asarray(decode(sys.stdin.buffer.read()))
+except DecodeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((2, 44_100), (1, 44_100)), ((1, 44_100), (2, 44_100)), ((1, 44_100), (1, 22_050))],
+)
+def test_a_stream_that_changes_its_channels_or_its_rate_is_refused(by_pyav, first, second) -> None:
+    clean = [
+        by_pyav(np.stack([tone(1.0, rate)] * channels), rate, "adts", "aac")
+        for channels, rate in (first, second)
+    ]
+    # In a process of its own: FFmpeg reads planes that are not there if nothing stops it.
+    told = subprocess.run(
+        [sys.executable, "-c", JOINED], input=b"".join(clean), capture_output=True, check=True
+    )
+    assert told.stdout.startswith(b"the sound changes from ")
 
 
 @pytest.mark.parametrize(("format", "subtype"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])

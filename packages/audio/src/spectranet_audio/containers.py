@@ -77,14 +77,16 @@ class ContainerTrack:
         """At least so many samples, if there are, in blocks: frames are too small to handle one by one."""
         to_planes = av.AudioResampler(format="fltp")  # sample format only: layout and rate stay
         held = av.AudioFifo()
+        first = None
         for frame in frames:
+            kind = frame.layout.name, frame.sample_rate, frame.format.name
+            first = first or kind
+            if kind != first:  # the FIFO would read planes that a frame with fewer channels does not have
+                raise DecodeError(f"the sound changes from {_as_text(*first)} to {_as_text(*kind)}")
             for planes in [frame] if frame.format.name == "fltp" else to_planes.resample(frame):
                 planes.pts = None  # it would refuse gaps
                 wanted -= planes.samples
-                try:
-                    held.write(planes)
-                except ValueError as error:
-                    raise DecodeError("the sample rate or the channels change") from error
+                held.write(planes)
             if wanted <= 0 or held.samples >= BLOCK:
                 yield self._joined(held)
             if wanted <= 0:
@@ -119,6 +121,10 @@ def read_container(data: bytes, max_seconds: float) -> ContainerTrack:
         if seconds is None:
             seconds = _packets_seconds(container, stream, max_seconds)
     return ContainerTrack(data, kind, rate, round(seconds * rate))
+
+
+def _as_text(layout: str, rate: int, sample_format: str) -> str:
+    return f"{layout} at {rate} Hz ({sample_format})"
 
 
 def _format_of(data: bytes) -> str:
