@@ -234,6 +234,31 @@ def test_rows_that_lack_a_field_or_cannot_be_parsed_are_left_out_and_counted(tmp
     }
 
 
+DEEP = b'{"caption": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+HALF = b'{"caption": "cut \\ud83d", "image": "\\ud83d.png", "key": "\\ud83d"}'
+
+
+def test_json_that_is_nested_too_deep_or_holds_half_a_character_is_an_error_of_its_sample(tmp_path):
+    members = {"a.json": DEEP, "b.json": HALF, "c.json": b'{"caption": "whole"}'}
+    samples = open_path(write_tar(tmp_path / "s.tar", members), OpenOptions(needs=(("json.caption",),)))
+    with pytest.raises(DataError, match="its JSON cannot be parsed: maximum recursion depth"):
+        samples.read(0, ["json.caption"])
+    with pytest.raises(DataError, match=r"'json\.caption' holds half a character \(\\ud83d\)"):
+        samples.read(1, ["json.caption"])
+    assert samples.read(2, ["json.caption"]).fields == {"json.caption": b"whole"}
+
+
+def test_rows_that_are_nested_too_deep_or_hold_half_a_character_are_no_error_of_their_manifest(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b"\n".join([DEEP, HALF, b'{"caption": "whole"}']))
+    samples = open_path(path, OpenOptions())
+    assert list(samples.dropped.values()) == [1] and "maximum recursion depth" in next(iter(samples.dropped))
+    for column in ("caption", "image"):
+        with pytest.raises(DataError, match=rf"m\.jsonl:2: '{column}' holds half a character"):
+            samples.read(0, [column])
+    assert samples.read(1, ["caption"]).fields == {"caption": b"whole"}
+
+
 @pytest.mark.parametrize("outside", ["../secret", "/etc/passwd", "a/../../secret"])
 def test_paths_outside_the_manifests_folder_are_refused(tmp_path, outside):
     (tmp_path / "secret").write_bytes(b"secret")

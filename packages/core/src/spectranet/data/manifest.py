@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from spectranet.contracts import RawSample
-from spectranet.data.members import lacking
+from spectranet.data.members import encoded, lacking
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
 from spectranet.data.stores.store import Absent, read_all
@@ -91,8 +91,8 @@ class ManifestSamples:
         if isinstance(value, list | dict):
             raise DataError(f"{place}: column '{column}' holds a {type(value).__name__}, not one value")
         if column in self._literal and not column.endswith(_PATH_ENDINGS):
-            return as_text(value).encode()
-        relative = os.path.normpath(as_text(value))
+            return encoded(as_text(value), place, column)
+        relative = os.path.normpath(encoded(as_text(value), place, column).decode())
         if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir or "\0" in relative:
             raise DataError(
                 f"{place}: column '{column}' names '{value}', which is outside the manifest's folder; "
@@ -133,7 +133,7 @@ class ManifestSamples:
             raise DataError(f"{error.msg} at character {error.colno}") from error
         except UnicodeDecodeError as error:
             raise DataError("it is not UTF-8 text") from error
-        except (ValueError, csv.Error, StopIteration) as error:
+        except (ValueError, RecursionError, csv.Error, StopIteration) as error:
             raise DataError(str(error) or "it is no row") from error
         if not isinstance(parsed, dict):
             raise DataError("it is no JSON object with the columns' names")

@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Collection, Sequence
 
 from spectranet.data.options import OpenOptions
+from spectranet.data.where import as_text
 from spectranet.errors import DataError
 
-__all__ = ["lacking", "offered", "read_fields", "to_read"]
+__all__ = ["encoded", "lacking", "offered", "read_fields", "to_read"]
 
 _JSON = "json."
 
@@ -47,7 +48,7 @@ def read_fields(
     """The bytes of those ``wanted`` fields that are there; ``read`` gives those of an extension.
 
     Raises:
-        DataError: the sample's JSON is asked for an entry and cannot be parsed.
+        DataError: the sample's JSON is asked for an entry and cannot be parsed, or the entry is no text.
     """
     fields: dict[str, bytes] = {}
     for name in wanted:
@@ -56,14 +57,28 @@ def read_fields(
         elif name.startswith(_JSON) and "json" in extensions:
             value = _json_entry(read("json"), name.removeprefix(_JSON), place)
             if value not in (None, ""):
-                fields[name] = (value if isinstance(value, str) else json.dumps(value)).encode()
+                fields[name] = encoded(as_text(value), place, name)
     return fields
+
+
+def encoded(text: str, place: str, field: str) -> bytes:
+    """``text`` in UTF-8.
+
+    Raises:
+        DataError: it holds half of a surrogate pair: JSON can say ``"\\ud83d"``, where a text was cut
+            within a character, and UTF-8 cannot.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise DataError(f"{place}: '{field}' holds half a character ({half}), which is no text") from error
 
 
 def _json_entry(content: bytes, entry: str, place: str) -> object:
     try:
         value = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested a thousand deep
         raise DataError(f"{place}: its JSON cannot be parsed: {error}") from error
     if not isinstance(value, dict):
         raise DataError(f"{place}: its JSON is no object, so it has no '{entry}'")
