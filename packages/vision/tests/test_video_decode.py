@@ -146,6 +146,18 @@ def test_damaged_frames_are_refused_when_they_are_wanted():
         list(decode_video(bytes(data)).frames_at([0.1, 1.0]))
 
 
+def test_damage_that_takes_a_frame_its_time_is_refused(tmp_path):
+    whole, rng, reasons = write_clip(tmp_path / "a.mkv", 12), np.random.default_rng(0), set()
+    for place in rng.integers(len(whole) // 3, len(whole), size=300):
+        data = bytearray(whole)
+        data[place] = rng.integers(256)
+        try:
+            list(decode_video(bytes(data)).frames_at([0.1, 0.5, 0.9]))
+        except DecodeError as error:
+            reasons.add(str(error))
+    assert "damaged: a frame without a time stamp" in reasons
+
+
 def test_sound_alone_is_no_clip(tmp_path):
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:

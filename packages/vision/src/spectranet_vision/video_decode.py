@@ -164,6 +164,8 @@ class _Walk:
         return {stamps[place] for place in places if stamps}
 
     def _time_of(self, frame: Any) -> float:
+        if frame.time is None:  # a damaged Matroska may have such, where H.264 hides what is lost
+            raise DecodeError("damaged: a frame without a time stamp")
         return float(frame.time) - self._start_s
 
 
