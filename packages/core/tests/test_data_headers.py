@@ -118,6 +118,19 @@ def test_a_size_that_points_backwards_is_damage_and_no_endless_loop(tmp_path):
     assert "is no tar archive" in scan(path).broken
 
 
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize(("size", "what"), [(2**59, "cut short"), (2**62, "damaged"), (2**80, "damaged")])
+def test_a_size_that_no_file_can_have_is_damage_of_the_shard(tmp_path, form, size, what):
+    info = tarfile.TarInfo("b.jpg")
+    info.size = size
+    header = info.tobuf(form)
+    path = write(tmp_path / "s.tar", ["a.jpg"])
+    path.write_bytes(path.read_bytes()[:MEMBER] + header + bytes(1024))
+    index = scan(path)
+    assert described(index) == {"a": ["jpg"]}
+    assert index.broken == f"{what} at byte {MEMBER}; 1 samples before it are used"
+
+
 # ------------------------------------------------------------------------------------------- cuts
 
 

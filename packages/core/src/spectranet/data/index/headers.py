@@ -20,6 +20,8 @@ __all__ = ["Damage", "Header", "Kind", "headers"]
 _END = bytes(BLOCK)
 _WITHOUT_CONTENT = frozenset(b"123456")
 _LONGEST_EXTENSION = 1 << 20
+_LARGEST = 1 << 60
+"""Bytes of a member, an exabyte: a larger size is damage."""
 _LEAST_READ, _MOST_READ = 4 << 10, 256 << 10
 
 
@@ -73,7 +75,8 @@ def headers(file: BinaryIO, length: int) -> Iterator[Header]:
     said, everywhere = _Said(), _Said()
     start = at = 0
     while True:
-        block = blocks.at(at)
+        # A size may point to where no file system can seek.
+        block = blocks.at(at) if at < length else b""
         if len(block) < BLOCK:
             raise Damage(min(start, length), cut=True)
         if block[0] == 0 and block == _END:
@@ -139,15 +142,15 @@ def _is_sound(block: bytes) -> bool:
 
 
 def _number(digits: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set. Raises: ValueError: neither, or negative."""
+    """Octal digits, or base 256 where the first bit is set. Raises: ValueError: neither, or no size."""
     if digits[0] == 0x80:
-        return int.from_bytes(digits[1:], "big")
-    return _natural(int(digits.partition(b"\0")[0].strip() or b"0", 8))
+        return _as_size(int.from_bytes(digits[1:], "big"))
+    return _as_size(int(digits.partition(b"\0")[0].strip() or b"0", 8))
 
 
-def _natural(number: int) -> int:
-    if number < 0:
-        raise ValueError("negative")  # it would send the scan backwards
+def _as_size(number: int) -> int:
+    if not 0 <= number <= _LARGEST:  # less than 0 would send the scan backwards
+        raise ValueError("no size")
     return number
 
 
@@ -212,7 +215,7 @@ def _learn(kind: int, content: bytes, said: _Said) -> None:
         if key == b"path":
             said.name = value
         elif key == b"size":
-            said.size = _natural(int(value))
+            said.size = _as_size(int(value))
         elif key.startswith(b"GNU.sparse."):
             said.sparse = True
 
