@@ -192,7 +192,7 @@ class EvalData:
         name = pipeline.source.name
         skipped = [each for each in results if isinstance(each, Skipped)]
         found = zip(rows, results, strict=True)
-        used = {row: pipeline.hide(each, row) for row, each in found if isinstance(each, Prepared)}
+        used = {row: pipeline.hide(each) for row, each in found if isinstance(each, Prepared)}
         self.failures[name].add(len(used), skipped)
         if not used:
             return None
