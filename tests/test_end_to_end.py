@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,6 +187,17 @@ def test_bf16_trains(config, alone, tmp_path):
     train(config, tmp_path, "train.precision=bf16", "train.steps=5", "train.optimizer.warmup_steps=1")
     found, expected = losses(tmp_path)[1], losses(alone)[1]
     assert found == pytest.approx(expected, rel=0.05)
+
+
+def test_changed_data_is_refused_on_resume_unless_it_is_accepted(config, alone, tmp_path):
+    run, moved = (Path(shutil.copytree(alone, tmp_path / "run")), tmp_path / "moved")
+    shutil.copytree(config.parent / "data" / "train" / "image-text", moved)
+    max(moved.glob("*.tar")).rename(moved / "z.tar")
+    overrides = [f"data.sources.image-text.path={moved}/*.tar", "tasks.retrieval=null"]
+    refused = train(config, run, *overrides, code=2)
+    assert "source 'image-text' has 24 samples in" in refused and "Traceback" not in refused
+    accepted = train(config, run, *overrides, "train.checkpoint.accept_changed_data=true")
+    assert "source 'image-text' has 24 samples in" in accepted and "the order is another" in accepted
 
 
 def test_a_changed_model_does_not_take_the_old_checkpoint(config, alone):

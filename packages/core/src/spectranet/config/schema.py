@@ -91,6 +91,9 @@ class CheckpointConfig:
     every: int = option(1000, "steps between checkpoints; the last step always writes one")
     keep_last: int = option(2, "how many of the newest checkpoints stay")
     resume: bool = option(True, "go on from the newest good checkpoint of the run directory")
+    accept_changed_data: bool = option(
+        False, "go on although sources have other shards than at the checkpoint, and so another order"
+    )
 
 
 @dataclass

@@ -6,6 +6,7 @@ Samples are in the order of their names.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,14 @@ class FolderSamples:
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    @property
+    def identity(self) -> str:
+        """A digest of the names of the files."""
+        digest = hashlib.blake2b(digest_size=8)
+        for _, files in self._samples:
+            digest.update(os.fsencode("\0".join([*files.values(), ""])))
+        return digest.hexdigest()
 
     def read(self, row: int, wanted: Sequence[str]) -> RawSample:
         """The sample in ``row``, with those of the ``wanted`` extensions that it has.

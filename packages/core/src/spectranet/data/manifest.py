@@ -15,6 +15,7 @@ case. A column that is absent, null or empty counts as a field that the sample d
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
@@ -44,7 +45,10 @@ def is_manifest(path: str) -> bool:
 
 
 class ManifestSamples:
-    """Random access to the rows of a manifest; holds two integers a row, not the rows.
+    """Random access to the rows of a manifest; holds three integers a row, not the rows.
+
+    Attributes:
+        identity: a digest of the rows that are kept, as they are written.
 
     Raises:
         DataError: the file is missing, empty or cannot be read, or a ``where`` column occurs in no row.
@@ -144,6 +148,7 @@ class ManifestSamples:
 
     def _index(self, options: OpenOptions) -> None:
         where = RowFilter(options)
+        kept = hashlib.blake2b(digest_size=8)
         found: Counter[str] = Counter()
         spans: list[tuple[int, int, int]] = []
         rows, broken, first_broken = 0, 0, ""
@@ -163,6 +168,7 @@ class ManifestSamples:
                 continue
             if options.met_by(filled):
                 spans.append((start, end, line))
+                kept.update(record)
             else:
                 self.dropped["row without " + lacking(filled, options)] += 1
         if not rows:
@@ -171,6 +177,7 @@ class ManifestSamples:
         if broken:
             self.dropped[f"row that cannot be parsed (first {first_broken})"] = broken
         self.found = found
+        self.identity = kept.hexdigest()
         if problems := list(where.problems(found)):
             raise DataError("\n".join(f"manifest '{self.path}' {problem}" for problem in problems))
         table_K3 = np.array(spans, dtype=np.int64).reshape(-1, 3)

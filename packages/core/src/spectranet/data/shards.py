@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from array import array
@@ -81,6 +82,14 @@ class ShardList:
     def address(self, shard: int) -> str:
         folder, name = self.folders[self.folder_S[shard]], self.name(shard)
         return f"{folder}/{name}" if store.is_url(folder) else os.path.join(folder, name)
+
+    @property
+    def identity(self) -> str:
+        """A digest of the names and sizes, in order; the same for a copy in another place."""
+        digest = hashlib.blake2b(self.size_S.astype("<i8").tobytes(), digest_size=8)
+        # A URL may end in a query, which is how it was signed this time.
+        digest.update(b"\0".join(name.partition(b"?")[0] for name in self.name_S.tolist()))
+        return digest.hexdigest()
 
     def stat(self, shard: int) -> Stat:
         return Stat(int(self.size_S[shard]), bytes(self.stamp_S[shard]).decode())

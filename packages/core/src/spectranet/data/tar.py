@@ -100,6 +100,11 @@ class TarSamples:
     def __len__(self) -> int:
         return int(self._last[-1])
 
+    @property
+    def identity(self) -> str:
+        """A digest of the names and sizes of the shards."""
+        return self._shards.identity
+
     def read(self, row: int, wanted: Sequence[str]) -> RawSample:
         """The sample in ``row``, with those of the ``wanted`` extensions that it has.
 

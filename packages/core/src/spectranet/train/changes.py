@@ -1,4 +1,4 @@
-"""What has changed in the configuration since the checkpoint a run goes on from?"""
+"""What has changed in configuration and data since the checkpoint a run goes on from?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from spectranet.data.corpus import corpus_changes
 from spectranet.train.checkpoint import Checkpoint, CheckpointError
 
-__all__ = ["check_changes", "differences"]
+__all__ = ["check_changes", "check_data", "differences"]
 
 _ORDER = ("data.sources.", "data.window_shards", "train.seed", "train.global_batch", "train.slots")
 """What the order of the samples depends on: under another one a step count means nothing."""
@@ -34,6 +35,27 @@ def check_changes(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[str
             + "\n  go on with the old values, or start anew:  another run_dir"
         )
     return [f"changed since that checkpoint: {line}" for name, line in lines.items() if name != "run_dir"]
+
+
+def check_data(checkpoint: Checkpoint, corpus: Mapping[str, Any], *, accept: bool) -> list[str]:
+    """A line for every source whose data is not what the checkpoint was trained on, if that is accepted.
+
+    Args:
+        corpus: see :func:`spectranet.data.corpus.describe_corpus`.
+
+    Raises:
+        CheckpointError: it is not accepted.
+    """
+    changes = list(corpus_changes(checkpoint.manifest.get("sources", {}), corpus))
+    if changes and not accept:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained on other data:\n  "
+            + "\n  ".join(changes)
+            + "\n  the order of all samples of a source depends on its shards: bring the old ones back"
+            "\n  or go on with these in another order:  train.checkpoint.accept_changed_data=true"
+            "\n  or start anew:  another run_dir"
+        )
+    return [f"{change}: from here on the order is another" for change in changes]
 
 
 def differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -14,7 +14,6 @@ import torch
 
 import spectranet
 from spectranet.config import Config, Resolved, config_to_dict
-from spectranet.data.corpus import corpus_changes
 from spectranet.data.loader import TrainStream
 from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
@@ -22,7 +21,7 @@ from spectranet.model.build import Parts, count_parameters, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
-from spectranet.train.changes import check_changes
+from spectranet.train.changes import check_changes, check_data
 from spectranet.train.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -37,6 +36,7 @@ from spectranet.train.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients, learning_rate
 from spectranet.train.parallelize import build_sharded
+from spectranet.train.same_data import require_same_data
 from spectranet.train.watch import RESUME_ME, FiniteGuard, StopFlag
 
 __all__ = ["Run", "set_up", "train"]
@@ -135,13 +135,13 @@ def set_up(resolved: Resolved) -> Run:
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
-    if checkpoint is not None:
-        told += corpus_changes(checkpoint.manifest.get("sources", {}), stream.corpus)
     world = start_world(config.train.device, config.train.threads)
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
-    world.require_same("numbers of samples in the shards", json.dumps(stream.corpus, sort_keys=True))
+    require_same_data(world, stream.sources)
+    if checkpoint is not None:
+        told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
 
     model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
