@@ -128,7 +128,8 @@ def test_a_size_that_no_file_can_have_is_damage_of_the_shard(tmp_path, form, siz
     path.write_bytes(path.read_bytes()[:MEMBER] + header + bytes(1024))
     index = scan(path)
     assert described(index) == {"a": ["jpg"]}
-    assert index.broken == f"{what} at byte {MEMBER}; 1 samples before it are used"
+    place = path.stat().st_size if what == "cut short" else MEMBER
+    assert index.broken == f"{what} at byte {place}; 1 samples before it are used"
 
 
 # ------------------------------------------------------------------------------------------- cuts
@@ -203,3 +204,20 @@ def test_fields_of_a_key_that_comes_again_are_merged_and_a_second_of_a_name_is_r
     assert described(index) == {"a": ["jpg", "json", "txt"], "b": ["jpg"]}
     assert index.refused == {"duplicate member": 2}
     assert index.members(0)["txt"].offset == 2 * MEMBER + 512, "the first of the two"
+
+
+def test_names_whose_extensions_are_none_are_refused_by_a_reason_and_hide_no_others(tmp_path):
+    good = [f"{i}.{kind}" for i in range(3) for kind in ("jpg", "TXT", "txt.gz")]
+    index = scan(
+        write(tmp_path / "s.tar", good + [f"frame_0.{i:06}.jpg" for i in range(3000)] + ["3.jpg"], b"")
+    )
+    assert index.key(3) == "frame_0" and len(index.members(3)) == 997
+    assert {key: fields for key, fields in described(index).items() if key != "frame_0"} == {
+        "0": ["jpg", "txt", "txt.gz"],
+        "1": ["jpg", "txt", "txt.gz"],
+        "2": ["jpg", "txt", "txt.gz"],
+        "3": ["jpg"],
+    }
+    assert index.refused == {
+        "extension beyond the 1,000 that a shard may have (it begins at the first dot)": 2003
+    }

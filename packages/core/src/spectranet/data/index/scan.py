@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from array import array
 from collections import Counter
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -21,6 +22,9 @@ from spectranet.data.stores.store import open_stream
 __all__ = ["scan_shard"]
 
 _PIECE = 1 << 20
+_MOST_EXTENSIONS = 1000
+"""Of a shard, in all. Names like ``frame_0.000123.jpg`` would give every member one of its own."""
+_TOO_MANY = f"extension beyond the {_MOST_EXTENSIONS:,} that a shard may have (it begins at the first dot)"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -28,7 +32,8 @@ def scan_shard(path: str, stat: Stat, *, checksums: bool = False) -> ShardIndex:
     """Read the headers of a tar, and with ``checksums`` all of it.
 
     Links, devices and sparse members are left out and counted, and so are names that are absolute or
-    point upwards, hidden files, and second members of the same name. Of a shard that is cut short or
+    point upwards, hidden files, second members of the same name, and members with yet another extension
+    where a shard has a thousand. Of a shard that is cut short or
     damaged the samples before that place are kept; ``broken`` of the index says so.
 
     Raises:
@@ -65,7 +70,8 @@ class _Samples:
         """Of each sample, a bit for each extension that it has."""
         self._extension: dict[bytes, int] = {}
         """Number of each extension, in the order in which they are met; by any way to write it."""
-        self._names: list[str] = []
+        self._names: dict[str, int] = {}
+        """The same, by the extension in lower case."""
         self._sample_M, self._extension_M = array("q"), array("q")
         self._offset_M, self._size_M, self._crc32_M = array("q"), array("q"), array("L")
         self._dropped: set[int] = set()
@@ -74,6 +80,9 @@ class _Samples:
         number = self._extension.get(extension)
         if number is None:
             number = self._learn(extension)
+        if number == _MOST_EXTENSIONS:
+            self.refused[_TOO_MANY] += 1
+            return
         sample = self._number.setdefault(key, len(self._fields))
         if sample == len(self._fields):
             self._fields.append(0)
@@ -102,25 +111,27 @@ class _Samples:
         return len(self._fields) - len(self._dropped - {-1})
 
     def _learn(self, extension: bytes) -> int:
+        """The number of an extension in a way to write it that was not met; ``_MOST_EXTENSIONS``: refused."""
         name = extension.decode("utf-8", "backslashreplace").lower()
-        if name not in self._names:
-            self._names.append(name)
-        self._extension[extension] = self._names.index(name)
-        return self._extension[extension]
+        number = self._names.get(name, len(self._names))
+        if number < _MOST_EXTENSIONS:
+            self._names[name] = self._extension[extension] = number
+        return number
 
     def index(self, stat: Stat, *, checksums: bool, broken: str) -> ShardIndex:
+        names = [*self._names]
         kept_K = np.ones(len(self._fields), dtype=bool)
         kept_K[[sample for sample in self._dropped if sample >= 0]] = False
         keys = [key for key, sample in self._number.items() if kept_K[sample]]
         fields = [mask for mask, kept in zip(self._fields, kept_K, strict=True) if kept]
         number = {mask: i for i, mask in enumerate(dict.fromkeys(fields))}
         sample_M, extension_M = np.array(self._sample_M), np.array(self._extension_M)
-        rank = np.argsort(np.argsort(np.array(self._names, dtype=object))) if self._names else extension_M
+        rank = np.argsort(np.argsort(np.array(names, dtype=object))) if names else extension_M
         order_M = np.lexsort((rank[extension_M], sample_M))
         order_M = order_M[kept_K[sample_M[order_M]]]
         return ShardIndex(
             stat=stat,
-            signatures=tuple(self._signature(mask) for mask in number),
+            signatures=tuple(_signature(mask, names) for mask in number),
             keys=np.frombuffer(b"".join(keys), dtype=np.uint8),
             key_end_K=smallest(np.cumsum([len(key) for key in keys], dtype=np.uint64)),
             signature_K=smallest([number[mask] for mask in fields]),
@@ -131,8 +142,15 @@ class _Samples:
             broken=broken,
         )
 
-    def _signature(self, mask: int) -> tuple[str, ...]:
-        return tuple(sorted(name for i, name in enumerate(self._names) if mask >> i & 1))
+
+def _signature(mask: int, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the bits that are set; takes as long as there are such."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(names[lowest.bit_length() - 1])
+        mask ^= lowest
+    return tuple(sorted(found))
 
 
 def _use(member: Header) -> tuple[str, bytes, bytes]:
