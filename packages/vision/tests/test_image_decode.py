@@ -91,6 +91,54 @@ def test_a_truncated_file_is_refused(picture, kind, kept):
         decode_image(data[: int(kept * len(data))])
 
 
+def with_slip(data: bytes, slip: str) -> bytes:
+    """A JPEG as web data have them: whole, but not as the standard has it."""
+    tables, scan = data.index(b"\xff\xdb"), data.index(b"\xff\xda")
+    spectrum_end = scan + 5 + 2 * data[scan + 4] + 1
+    return {
+        "bytes before the end": data[:-2] + b"abcdefg" + data[-2:],
+        "padding before the end": data[:-2] + bytes(500) + data[-2:],
+        "bytes between segments": data[:tables] + b"abc" + data[tables:],
+        "version of JFIF": data.replace(b"JFIF\0\x01", b"JFIF\0\x02"),
+        "colour profile": data[:2] + b"\xff\xe2\0\x14ICC_PROFILE\0\0\0abcd" + data[2:],
+        "spectrum of the scan": data[:spectrum_end] + b"\0" + data[spectrum_end + 1 :],
+    }[slip]
+
+
+@pytest.mark.parametrize(
+    "slip",
+    [
+        "bytes before the end",
+        "padding before the end",
+        "bytes between segments",
+        "version of JFIF",
+        "colour profile",
+        "spectrum of the scan",
+    ],
+)
+def test_a_jpeg_with_a_harmless_slip_is_the_picture_that_it_is_without(picture, slip):
+    data = encoded(picture, "JPEG", quality=92)
+    slipped = with_slip(data, slip)
+    with pytest.raises(ValueError, match=r"Corrupt|Warning|Invalid"):
+        simplejpeg.decode_jpeg(slipped, "RGB", strict=True)
+    assert np.abs(decode_image(slipped).astype(int) - decode_image(data)).max() <= 2
+    with pytest.raises(DecodeError):
+        decode_image(slipped[: len(data) * 3 // 4])
+
+
+def test_a_jpeg_of_which_picture_data_are_lost_is_refused(picture):
+    data = encoded(picture, "JPEG", quality=92)
+    middle = (data.index(b"\xff\xda") + len(data)) // 2
+    for lossy in (
+        data[:middle] + b"\xff\xd9",
+        data[:middle] + bytes(range(60)) + b"\xff\xd9",
+        data[:-2] + bytes(range(1, 60)) + data[-2:],
+        data[:middle] + b"\xff\xd0abc" + data[middle:],
+    ):
+        with pytest.raises(DecodeError, match="JPEG: "):
+            decode_image(lossy)
+
+
 @pytest.mark.parametrize("lossless", [False, True])
 def test_webp_sizes_are_read_from_every_kind_of_header(picture, lossless):
     assert header_size(encoded(picture, "WEBP", lossless=lossless)) == (56, 40, "WebP")

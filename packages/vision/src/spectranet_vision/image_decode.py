@@ -7,6 +7,7 @@ decoded. Transparency is laid on white, EXIF orientation is applied, colour prof
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 
@@ -26,11 +27,27 @@ _JPEG_PIXELS_PER_BYTE = 1024
 """Twice what Huffman codes of one bit a block of 64 pixels can hold; else a damaged size in the
 header costs the time of up to ``MAX_PIXELS``."""
 
+_HARMLESS = (
+    "unknown JFIF revision number",
+    "Unknown Adobe color transform code",
+    "bad ICC marker",
+    "Invalid SOS parameters for sequential JPEG",
+)
+"""Warnings of libjpeg that concern no pixel, in the words of its jerror.h (JWRN_JFIF_MAJOR, _ADOBE_XFORM,
+_BOGUS_ICC, _NOT_SEQUENTIAL). Of its others JWRN_EXTRANEOUS_DATA is looked at, and all the rest tell of
+lost picture data: it ends too early, or the codes make no sense."""
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0x(?!d[0-7])(..)")
+"""Not before a marker of a restart, RST0 to RST7: there the decoder has lost its place."""
+_FEW_EXTRANEOUS = 16
+"""Bytes that are some encoder's slip. Of 1000 JPEGs with one byte damaged in their pixels 272 left over 19
+to 206 bytes, half of them more than 41."""
+
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _EXIF_MARK = b"Exif\x00\x00"
 _START_OF_SCAN = b"\xda"
+_END_OF_IMAGE = b"\xff\xd9"
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP")
 _PIL_ERRORS = (
     OSError,
@@ -69,17 +86,27 @@ def header_size(data: bytes) -> tuple[int, int, str]:
         DecodeError: the bytes start like none of the formats, or the header is cut short.
     """
     if data.startswith(_JPEG_MAGIC):
-        try:
-            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-        except ValueError as error:
-            raise DecodeError(f"JPEG: {error}") from error
-        return width, height, "JPEG"
+        return *_jpeg_size(data), "JPEG"
     if data.startswith(_PNG_MAGIC) and len(data) >= 24:
         return *struct.unpack(">II", data[16:24]), "PNG"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
         return *_webp_size(data), "WebP"
     start = data[:8].hex(" ") or "no bytes"
     raise DecodeError(f"not a JPEG, PNG or WebP (starts with {start})")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        return width, height
+    except ValueError as error:
+        if not _is_harmless(str(error), data):
+            raise DecodeError(f"JPEG: {error}") from error
+    try:
+        with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as picture:
+            return picture.size
+    except _PIL_ERRORS as error:
+        raise DecodeError(f"JPEG: {error}") from error
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -97,14 +124,18 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray:
-    _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
-    if colours in ("CMYK", "YCCK"):
-        # PIL knows Adobe's inverted inks; libjpeg-turbo leaves them to its caller.
-        return _decode_with_pil(data, "JPEG")
     try:
-        pixels_HWC: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", strict=True)
+        _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+        is_ink = colours in ("CMYK", "YCCK")
+        pixels_HWC: np.ndarray | None = None if is_ink else simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
-        raise DecodeError(f"JPEG: {error}") from error
+        if not _is_harmless(str(error), data):
+            raise DecodeError(f"JPEG: {error}") from error
+        pixels_HWC = None
+    if pixels_HWC is None:
+        # PIL knows Adobe's inverted inks, which libjpeg-turbo leaves to its caller. And it refuses what is
+        # cut short behind something harmless: libjpeg tells its first warning alone.
+        return _decode_with_pil(data, "JPEG")
     if not _has_exif(data):
         return pixels_HWC
     try:
@@ -113,6 +144,15 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
     except _PIL_ERRORS as error:
         raise DecodeError(f"JPEG: {error}") from error
     return _turn_upright(pixels_HWC, orientation)
+
+
+def _is_harmless(warning: str, data: bytes) -> bool:
+    """Whether all of the picture is there, whatever libjpeg complains of."""
+    if found := _EXTRANEOUS.search(warning):
+        count, end = int(found[1]), data.rfind(_END_OF_IMAGE)
+        is_padding = found[2] == "d9" and len(set(data[end - count : end])) == 1
+        return count <= _FEW_EXTRANEOUS or is_padding
+    return any(harmless in warning for harmless in _HARMLESS)
 
 
 def _has_exif(data: bytes) -> bool:
