@@ -10,7 +10,7 @@ from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint
-from spectranet.train.distributed import start_world
+from spectranet.train.distributed import World, start_world
 from spectranet.train.parallelize import build_sharded
 
 __all__ = ["Trained", "load_trained"]
@@ -24,6 +24,7 @@ class Trained:
     parts: Parts
     resolved: Resolved
     step: int
+    world: World
 
 
 def load_trained(resolved: Resolved) -> Trained:
@@ -41,4 +42,4 @@ def load_trained(resolved: Resolved) -> Trained:
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
     model = build_sharded(config, parts, world)
     load_checkpoint(checkpoint, model, None)
-    return Trained(model.eval(), parts, resolved, checkpoint.step)
+    return Trained(model.eval(), parts, resolved, checkpoint.step, world)

@@ -48,7 +48,7 @@ def eval_(run_dir: str, overrides: tuple[str, ...]) -> None:
     from spectranet.tasks.runner import run_tasks
 
     trained = load_trained(resolved)
-    figures = run_tasks(trained.model, resolved.config, trained.parts, resolved.host)
+    figures = run_tasks(trained.model, resolved.config, trained.parts, resolved.host, trained.world)
     table = Table("figure", "value", title=f"{run_dir}, step {trained.step}", title_justify="left")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from spectranet.config import Config
 from spectranet.contracts import Modality, Reader
@@ -123,18 +123,26 @@ class EvalData:
     """Held-out sources (:class:`spectranet.contracts.TaskData`), in their own order.
 
     Nothing is shuffled, augmented or hidden, and every rank reads all of it: retrieval needs every
-    candidate. A sample that cannot be used is left out and counted in ``failures``; there is
-    nothing to put in its place. ``ids_B`` are row numbers of the source.
+    candidate. A sample that cannot be used is left out, on all ranks if one of them cannot use it, and
+    counted in ``failures``; there is nothing to put in its place. ``ids_B`` are row numbers of the source.
 
     Args:
         config: sections ``eval``, ``data`` and ``modalities``. ``eval.limit`` samples of a source
             are spread evenly over its rows.
+        agree: with several ranks, gives from the rows of a batch that this one can use those that all can
+            use. A collective call: ranks must iterate over the same batches.
 
     Raises:
         ConfigError: the configuration cannot be used; lists every problem found.
     """
 
-    def __init__(self, config: Config, modalities: Mapping[str, Modality], readers: Sequence[Reader]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        modalities: Mapping[str, Modality],
+        readers: Sequence[Reader],
+        agree: Callable[[Sequence[bool]], Sequence[bool]] = lambda usable: usable,
+    ) -> None:
         if config.eval.batch < 1 or (config.eval.limit is not None and config.eval.limit < 1):
             raise ConfigError("eval.batch and eval.limit must be at least 1")
         self.sources = open_sources(config.eval.sources, modalities, readers, config.data, "eval")
@@ -146,6 +154,7 @@ class EvalData:
         pipelines = build_pipelines(self.sources, config, modalities, train=False, ratios={})
         self._pipelines = {pipeline.source.name: pipeline for pipeline in pipelines}
         self._modalities = modalities
+        self._agree = agree
         self._batch = config.eval.batch
         self._limit = config.eval.limit
         self._threads = config.data.threads
@@ -190,9 +199,15 @@ class EvalData:
         self, pipeline: Pipeline, rows: Sequence[int], results: Sequence[Prepared | Skipped]
     ) -> LoadedBatch | None:
         name = pipeline.source.name
-        skipped = [each for each in results if isinstance(each, Skipped)]
-        found = zip(rows, results, strict=True)
-        used = {row: pipeline.hide(each) for row, each in found if isinstance(each, Prepared)}
+        everywhere = self._agree([isinstance(each, Prepared) for each in results])
+        used, skipped = {}, []
+        for row, each, is_usable in zip(rows, results, everywhere, strict=True):
+            if isinstance(each, Skipped):
+                skipped.append(each)
+            elif is_usable:
+                used[row] = pipeline.hide(each)
+            else:
+                skipped.append(Skipped.of(name, each.key, "another rank cannot use it"))
         self.failures[name].add(len(used), skipped)
         if not used:
             return None

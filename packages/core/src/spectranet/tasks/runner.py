@@ -9,18 +9,28 @@ from spectranet.data.loader import EvalData
 from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.plugins import PluginHost
+from spectranet.train.distributed import World
+from spectranet.train.same_data import require_same_data, usable_everywhere
 
 __all__ = ["run_tasks"]
 
 
-def run_tasks(model: SpectraNet, config: Config, parts: Parts, host: PluginHost) -> dict[str, float]:
+def run_tasks(
+    model: SpectraNet, config: Config, parts: Parts, host: PluginHost, world: World
+) -> dict[str, float]:
     """Figures of every task, as ``{source}/{figure}``; empty without tasks or held-out sources.
 
-    Called on every rank; the model is in training mode again afterwards.
+    Called on every rank; the model is in training mode again afterwards. All ranks get the same batches,
+    as a forward of a sharded model needs.
+
+    Raises:
+        ConfigError: the held-out sources are not the same on all ranks.
     """
     if not config.eval.sources or not config.tasks:
         return {}
-    data = EvalData(config, parts.modalities, list(host.readers.values()))
+    readers = list(host.readers.values())
+    data = EvalData(config, parts.modalities, readers, usable_everywhere(world))
+    require_same_data(world, data.sources)
     results: dict[str, float] = {}
     model.eval()
     with torch.no_grad():

@@ -260,7 +260,7 @@ def log_step(
 
 def evaluate(run: Run, done: int) -> None:
     """Run every configured task on the held-out sources; the figures go into the journal."""
-    figures = run_tasks(run.model, run.config, run.parts, run.resolved.host)
+    figures = run_tasks(run.model, run.config, run.parts, run.resolved.host, run.world)
     if figures:
         run.journal.record(done, {f"eval/{name}": value for name, value in figures.items()})
 

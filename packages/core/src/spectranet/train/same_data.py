@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+import torch
 
 from spectranet.data.corpus import describe_corpus
 from spectranet.data.source import Source
 from spectranet.train.distributed import World
 
-__all__ = ["require_same_data"]
+__all__ = ["require_same_data", "usable_everywhere"]
 
 
 def require_same_data(world: World, sources: Sequence[Source]) -> None:
@@ -21,3 +23,14 @@ def require_same_data(world: World, sources: Sequence[Source]) -> None:
     for name, told in describe_corpus(sources).items():
         here = f"{told['samples']:,} samples, {told['parts']:,} shards, {told['broken']:,} of them broken"
         world.require_same(f"the files of source '{name}' (here {here})", json.dumps(told, sort_keys=True))
+
+
+def usable_everywhere(world: World) -> Callable[[Sequence[bool]], Sequence[bool]]:
+    """From what a rank can use of some rows to what every rank can; to be called by all, row for row."""
+
+    def agree(usable: Sequence[bool]) -> Sequence[bool]:
+        # On the CPU: the GPU need not have ended its forward for it.
+        ranks = world.sum(torch.tensor(usable, dtype=torch.int32))
+        return (ranks == world.size).tolist()
+
+    return agree
