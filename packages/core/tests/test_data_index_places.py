@@ -92,6 +92,16 @@ def test_shards_behind_http_are_scanned_once_and_indexed_below_the_cache(folder,
     assert not list(folder.glob("*.index"))
 
 
+def test_an_index_that_a_failing_store_keeps_back_is_not_made_again_in_mid_run(folder, tmp_path):
+    run_index(folder)
+    with serving(folder) as store:
+        samples = opened(store.url, tmp_path / "cache")
+        store.fail("1.tar.index", "error")
+        with pytest.raises(DataError, match=r"the index of shard '.*1\.tar' cannot be read: .*500"):
+            samples.read(SAMPLES, ["jpg"])
+        assert not store.gets("1.tar"), "a scan reads all of it, and the store is in trouble"
+
+
 # --------------------------------------------------------------------------------------- checksums
 
 

@@ -16,6 +16,7 @@ import fsspec
 import pytest
 from ranges import Store, serving
 
+from spectranet.config import DataConfig
 from spectranet.data.stores import patience, store
 from spectranet.data.stores.patience import Patience
 from spectranet.errors import ConfigError, DataError
@@ -217,10 +218,105 @@ def test_a_given_up_address_fails_at_once_with_the_same_reason(server: Store) ->
     assert messages == {patience.given_up(address)}
 
 
+class Clock:
+    """Stands for ``time`` in :mod:`patience`: nobody waits, and no test depends on how fast it runs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        monkeypatch.setattr(patience, "time", self)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    "attempt_s", [0.0, 10.0, 20.0], ids=["refused", "no answer", "no answer, whole file"]
+)
+def test_a_store_that_fails_for_half_a_minute_is_waited_for_but_less_long_than_a_stall(
+    monkeypatch: pytest.MonkeyPatch, attempt_s: float
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", Patience())
+    clock = Clock(monkeypatch)
+
+    def attempt() -> bytes:
+        clock.now += attempt_s
+        raise ConnectionRefusedError("refused")
+
+    with pytest.raises(DataError, match="refused"):
+        patience.persist(f"s3://bucket/{attempt_s}.tar", attempt)
+
+    assert 30.0 < clock.now - 1000.0 < DataConfig().stall_s
+
+
+@pytest.mark.parametrize("attempt_s", [0.0, 2.0])
+def test_who_has_less_time_hears_the_reason_within_it(
+    monkeypatch: pytest.MonkeyPatch, attempt_s: float
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", Patience())
+    clock = Clock(monkeypatch)
+    said: list[str] = []
+
+    def attempt() -> bytes:
+        clock.now += attempt_s
+        raise ConnectionRefusedError("refused")
+
+    def work() -> None:
+        patience.end_by(clock.now + 5.0)
+        with pytest.raises(DataError) as error:
+            patience.persist(f"s3://bucket/hurry-{attempt_s}.tar", attempt)
+        said.append(str(error.value))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert "refused" in said[0]
+    assert 2.0 <= clock.now - 1000.0 < 5.0
+
+
+def test_a_blip_of_seconds_costs_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", Patience())
+    clock = Clock(monkeypatch)
+
+    def attempt() -> bytes:
+        if clock.now < 1025.0:
+            raise ConnectionRefusedError("refused")
+        return b"here"
+
+    assert patience.persist("s3://bucket/blip.tar", attempt) == b"here"
+
+
+def test_an_address_that_failed_is_asked_again_soon_and_one_that_hung_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", Patience())
+    clock = Clock(monkeypatch)
+    for name in ("failed", "hung"):
+        (tmp_path / name).write_bytes(CONTENT)
+    failed, hung = str(tmp_path / "failed"), str(tmp_path / "hung")
+    os.rename(failed, f"{failed}.away")
+    with pytest.raises(DataError, match="does not exist"):
+        store.read_range(failed, 0, 4)
+    os.rename(f"{failed}.away", failed)
+    patience.give_up(hung, "it hangs")
+
+    clock.now += 2.0
+    assert store.read_range(failed, 0, 4) == CONTENT[:4]
+    assert patience.given_up(hung)
+    clock.now += 60.0
+    assert store.read_range(hung, 0, 4) == CONTENT[:4]
+
+
 def test_a_given_up_address_is_tried_once_after_its_rest_and_then_used_again(
     server: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE", Patience(delays_s=(0.01, 0.02), rest_s=0.1))
+    monkeypatch.setattr(patience, "PATIENCE", Patience(delays_s=(0.01, 0.02), rest_s=10.0))
+    clock = Clock(monkeypatch)
     address = f"{server.url}/a.tar"
 
     def read() -> bytes:
@@ -228,14 +324,14 @@ def test_a_given_up_address_is_tried_once_after_its_rest_and_then_used_again(
 
     server.fail("a.tar", "error")
     requests_for(server, read)
-    time.sleep(0.15)
+    clock.now += 11.0
     with pytest.raises(DataError, match="tried once more"):
         read()
     assert len(server.gets("a.tar")) == 3 + 1
-    time.sleep(0.15)
+    clock.now += 11.0
     assert requests_for(server, read) == 0, "the second rest is twice the first"
     server.mend()
-    time.sleep(0.1)
+    clock.now += 10.0
 
     assert read() == CONTENT[:200]
     assert patience.given_up(address) is None

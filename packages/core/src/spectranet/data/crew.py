@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from spectranet.data.stores.patience import give_up, given_up, in_use
+from spectranet.data.stores.patience import end_by, give_up, given_up, in_use
 from spectranet.errors import DataError
 
 __all__ = ["Crew", "Errand", "Stalled"]
@@ -92,6 +92,7 @@ class Crew:
         while (call := self._calls.get()) is not None:
             call.thread, call.began_s = threading.get_ident(), time.monotonic()
             outcome, error = None, None
+            end_by(call.began_s + self.stall_s)
             try:
                 outcome = call.errand.function(*call.arguments)
             except BaseException as raised:

@@ -185,6 +185,8 @@ class TarSamples:
         place, name = Place(folder, self._options.cache_dir), self._shards.name(number)
         found = find(place, name, stat)
         if found.index is None:
+            if found.unread:  # a store that fails will not bear a scan of the shard either
+                raise DataError(f"the index of shard '{address}' cannot be read: {found.unread}")
             if changed := difference(stat, store.stat(address)):
                 raise DataError(f"shard '{address}' has changed since this run began: {changed}")
             found = find_or_build(place, name, stat)

@@ -44,11 +44,13 @@ class Found:
     Attributes:
         stale: what is wrong with the files that were found; empty where there is none, or a fresh one.
         checksums: whether the stale one has them.
+        unread: why a file that may be fresh could not be read; else empty.
     """
 
     index: ShardIndex | None
     stale: str = ""
     checksums: bool = False
+    unread: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class _Unreadable(DataError):  # noqa: N818
 
 def find(place: Place, name: str, stat: Stat, *, checksums: bool = False) -> Found:
     """Look for an index of shard ``name``, which is now as ``stat`` says; nothing is written."""
-    stale, has_checksums = "", False
+    stale, unread, has_checksums = "", "", False
     for address in place.addresses(name + SUFFIX):
         try:
             index = ShardIndex.from_bytes(read_all(address))
@@ -86,6 +88,7 @@ def find(place: Place, name: str, stat: Stat, *, checksums: bool = False) -> Fou
             continue
         except (Unusable, DataError) as error:
             stale = f"its index cannot be used: {error}"
+            unread = unread or (str(error) if isinstance(error, DataError) else "")
             continue
         stale = difference(index.stat, stat)
         has_checksums |= index.crc32_M is not None
@@ -93,7 +96,7 @@ def find(place: Place, name: str, stat: Stat, *, checksums: bool = False) -> Fou
             stale = "it was indexed without checksums"
         if not stale:
             return Found(index)
-    return Found(None, stale, has_checksums)
+    return Found(None, stale, has_checksums, unread)
 
 
 def find_or_build(

@@ -178,7 +178,7 @@ def write_atomically(path: str, content: bytes) -> None:
     """
     try:
         if is_url(path):
-            remote.put(path, content, patience.PATIENCE.whole_s)
+            remote.put(path, content, patience.PATIENCE.write_s)
         else:
             _replace(_local(path), content)
     except OSError as error:
