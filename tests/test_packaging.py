@@ -32,15 +32,21 @@ OF_A_MODALITY = {
 every_package = pytest.mark.parametrize("package", MODULES)
 
 
+def pyproject(package: str) -> dict[str, Any]:
+    return tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())
+
+
 def project(package: str) -> dict[str, Any]:
-    table: dict[str, Any] = tomllib.loads((ROOT / "packages" / package / "pyproject.toml").read_text())[
-        "project"
-    ]
+    table: dict[str, Any] = pyproject(package)["project"]
     return table
 
 
 def requirements(package: str) -> list[Requirement]:
     return [Requirement(line) for line in project(package)["dependencies"]]
+
+
+def test_requirements(package: str) -> list[Requirement]:
+    return [Requirement(line) for line in pyproject(package).get("dependency-groups", {}).get("test", [])]
 
 
 @every_package
@@ -114,7 +120,8 @@ def test_core_requires_no_library_of_a_modality() -> None:
 def test_development_constraints_lie_within_the_packages_ranges() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     constraints = {each.name: each for line in lines if line[:1].isalpha() for each in [Requirement(line)]}
-    ranges = [each for package in MODULES for each in requirements(package) if each.name in constraints]
+    of_all = [each for package in MODULES for each in [*requirements(package), *oracles(package)]]
+    ranges = [each for each in of_all if each.name in constraints]
 
     assert {each.name for each in ranges} == set(constraints)
     for each in ranges:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+from torch.nn import functional as F
 
 __all__ = ["Crop", "centre_crop", "cut", "random_crop"]
 
@@ -70,14 +69,15 @@ def centre_crop(height: int, width: int) -> Crop:
 def cut(pixels_HWC: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     """The rectangle, resized to ``size`` squared: uint8 (H, W, C) gives uint8 (C, S, S).
 
-    Bicubic with antialias, on uint8 in channels-last memory, for which torchvision has the fast
-    path: contiguous rows cost a copy of the crop and save a quarter of the time. The result stays
+    Bicubic with antialias, on uint8 in channels-last memory, for which torch has the fast path:
+    contiguous rows cost a copy of the crop and save a quarter of the time. The result stays
     channels-last in memory: the model cuts it into patches anyway.
     """
-    part = pixels_HWC[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    pixels_CHW = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)
-    resized_CSS = F.resize_image(pixels_CHW, [size, size], InterpolationMode.BICUBIC, antialias=True)
+    part_HWC = pixels_HWC[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    # The axis of one picture comes first, not after permuting, or torch does not see the memory's order.
+    part_1CHW = torch.from_numpy(np.ascontiguousarray(part_HWC)[None]).permute(0, 3, 1, 2)
+    resized_1CSS = F.interpolate(part_1CHW, (size, size), mode="bicubic", antialias=True)
     if crop.mirrored:
-        resized_CSS = resized_CSS.flip(-1)
-    cut_CSS: np.ndarray = resized_CSS.numpy()
+        resized_1CSS = resized_1CSS.flip(-1)
+    cut_CSS: np.ndarray = resized_1CSS[0].numpy()
     return cut_CSS
