@@ -45,7 +45,8 @@ def requirements(package: str) -> list[Requirement]:
     return [Requirement(line) for line in project(package)["dependencies"]]
 
 
-def test_requirements(package: str) -> list[Requirement]:
+def oracles(package: str) -> list[Requirement]:
+    """What its tests compare with."""
     return [Requirement(line) for line in pyproject(package).get("dependency-groups", {}).get("test", [])]
 
 
