@@ -20,6 +20,7 @@ CORE_COMMANDS = {
     "config": ("spectranet.cli.config:config", "Show the merged configuration; list presets."),
     "data": ("spectranet.cli.data:data", "Prepare training data and look at it."),
     "eval": ("spectranet.cli.eval:eval_", "Measure a trained model on held-out data."),
+    "plan": ("spectranet.cli.plan:plan", "Say whether a run fits and what it costs."),
     "plugins": ("spectranet.cli.plugins:plugins", "List the installed plugins; check them."),
     "report": ("spectranet.cli.report:report", "Write the report page of a run."),
     "train": ("spectranet.cli.train:train", "Train a model, alone or under torchrun."),

@@ -15,12 +15,12 @@ from spectranet.errors import did_you_mean
 from spectranet.plugin_messages import install_command
 from spectranet.plugins import FIRST_PARTY, PluginHost, discover, first_party_bringing, installed_first_party
 
-__all__ = ["Problem", "core_problems", "missing_name", "training_problems"]
+__all__ = ["CHOICES", "Problem", "core_problems", "missing_name", "training_problems"]
 
 Problem = tuple[str, str]
 """Dotted name of an option, and what is wrong with it."""
 
-_CHOICES = {
+CHOICES = {
     "model.decoder.mlp": ("swiglu", "gelu"),
     "model.decoder.norm": ("rmsnorm", "layernorm"),
     "train.precision": ("fp32", "bf16"),
@@ -60,7 +60,7 @@ _ABOVE_ZERO = ("train.optimizer.lr_peak", "train.optimizer.eps", "train.optimize
 
 def core_problems(config: Config, host: PluginHost) -> Iterator[Problem]:
     """Everything that the core can tell from the merged values and the loaded plugins' names."""
-    for path, choices in _CHOICES.items():
+    for path, choices in CHOICES.items():
         if (value := _value(config, path)) not in choices:
             yield path, f"unknown '{value}'.{did_you_mean(value, choices)} choose: {', '.join(choices)}"
     yield from _range_problems(config)

@@ -1,0 +1,79 @@
+"""Which devices can a run be planned for, and what do their makers promise?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from spectranet.errors import ConfigError, did_you_mean
+
+__all__ = ["GPUS", "Gpu", "find_gpu", "gpu_hours"]
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Data-sheet figures of one device, in a server of eight where it is a GPU.
+
+    Attributes:
+        bf16_flops: dense matrix products a second, without sparsity; of bfloat16, summed in fp32.
+        fp32_flops: the same of fp32, without TF32.
+        memory_bytes: what a program finds free.
+        memory_bandwidth: bytes a second to its own memory.
+        node: devices of one server.
+        node_bandwidth: bytes a second and direction to the others of the server.
+        network_bandwidth: bytes a second and direction to other servers, per device.
+    """
+
+    name: str
+    bf16_flops: float
+    fp32_flops: float
+    memory_bytes: int
+    memory_bandwidth: float
+    node: int
+    node_bandwidth: float
+    network_bandwidth: float
+
+    def flops(self, precision: str) -> float:
+        """A second, at the best."""
+        return self.bf16_flops if precision == "bf16" else self.fp32_flops
+
+    def link(self, devices: int) -> float:
+        """Bytes a second and direction of the slowest link that a ring of ``devices`` has."""
+        return self.node_bandwidth if devices <= self.node else self.network_bandwidth
+
+
+def _this_cpu() -> Gpu:
+    """A rank on this machine's processor: 32 fp32 FLOPs a cycle (AVX2) at 3 GHz on each core."""
+    cores = os.cpu_count() or 1
+    flops = cores * 32 * 3e9
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Gpu("cpu", flops, flops, memory, 20e9, 1, 10e9, 1.25e9)
+
+
+_MADE = (
+    Gpu("h100-80gb", 989e12, 67e12, 79 * GIB, 3.35e12, 8, 450e9, 50e9),
+    Gpu("h200", 989e12, 67e12, 140 * GIB, 4.8e12, 8, 450e9, 50e9),
+    Gpu("a100-80gb", 312e12, 19.5e12, 79 * GIB, 2.0e12, 8, 300e9, 25e9),
+)
+GPUS = (*(gpu.name for gpu in _MADE), "cpu")
+"""Names that ``--gpu`` takes."""
+
+
+def find_gpu(name: str) -> Gpu:
+    """
+    Raises:
+        ConfigError: nobody knows that name.
+    """
+    known = {gpu.name: gpu for gpu in _MADE} | {"cpu": _this_cpu()}
+    if name not in known:
+        begun = [gpu for gpu in GPUS if gpu.startswith(name)]
+        hint = f" Did you mean '{begun[0]}'?" if name and begun else did_you_mean(name, GPUS)
+        raise ConfigError(f"unknown GPU '{name}'.{hint}\n  known: {', '.join(GPUS)}")
+    return known[name]
+
+
+def gpu_hours(gpus: int, duration_s: float) -> float:
+    """What is paid for: 64 GPUs for four weeks are 43,008."""
+    return gpus * duration_s / 3600

@@ -1,0 +1,207 @@
+"""What does one micro-batch cost on one of many ranks, by the code that trains?
+
+The model is built, sharded and run forward and backward as in training, on a process group that
+answers without sending anything and on tensors that have no contents. The device is the CPU whatever
+is planned for: torch cannot run a backward on imagined CUDA tensors without CUDA.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.utils._python_dispatch import _disable_current_modes
+
+from spectranet.config import Config
+from spectranet.contracts import Batch
+from spectranet.errors import SpectraNetError
+from spectranet.model.build import Parts, build_model, count_parameters
+from spectranet.model.spectranet import SpectraNet
+from spectranet.plan.batches import imagined_batch, largest_batch
+from spectranet.plan.imagined import Answers
+from spectranet.plan.meter import Meter
+from spectranet.train.distributed import World
+from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.optimizer import build_optimizer, fill_gradients
+from spectranet.train.parallelize import make_sharder, shard_root
+
+__all__ = ["Cost", "Phase", "PlanError", "Rehearsal", "rehearse", "step_cost"]
+
+_UNANSWERABLE = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
+
+
+class PlanError(SpectraNetError):
+    """A run cannot be planned."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What happens from one call of the model to the next.
+
+    Attributes:
+        operations: how many are started one after the other.
+        flops: a multiplication and an addition counting as two.
+        collectives: name -> bytes of the whole tensors, gathered or reduced over all ranks.
+    """
+
+    operations: int = 0
+    flops: int = 0
+    collectives: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a step of one micro-batch on one rank, after others.
+
+    Attributes:
+        peak_bytes: the most that is alive at once, parameters and optimizer included.
+        kept_bytes: what pass 1 leaves behind for pass 2, embeddings or whole graphs.
+        phases: by the calls of the model: ``embed`` (pass 1) and ``train`` come once a micro-batch,
+            ``global`` (the loss over the global batch) once a step.
+    """
+
+    peak_bytes: int
+    kept_bytes: int
+    phases: Mapping[str, Phase]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A sharded model without contents, on one of many imagined ranks.
+
+    Attributes:
+        parameters: of each part, over all ranks.
+        state_bytes: shards of parameters and gradients, and the optimizer's state, on this rank.
+    """
+
+    config: Config
+    parts: Parts
+    world: World
+    model: SpectraNet
+    meter: Meter
+    fake: FakeTensorMode
+    parameters: Mapping[str, int]
+    state_bytes: int
+
+    def cost(self, source: str, micro_batch: int) -> Cost:
+        """Of a micro-batch of ``source`` in which every sample is as large as its options allow.
+
+        Raises:
+            PlanError: an objective or a modality does what cannot be followed without contents.
+        """
+        with _disable_current_modes():
+            batch = largest_batch(self.config, self.parts.modalities, source, micro_batch)
+        try:
+            return step_cost(
+                self.config, self.model, self.world, [imagined_batch(batch, self.fake)], self.meter
+            )
+        except _UNANSWERABLE as error:
+            raise PlanError(
+                f"source '{source}' cannot be planned: its modalities or objectives ask what a tensor "
+                f"holds, and there is nothing in it yet ({error})"
+            ) from error
+
+
+def step_cost(
+    config: Config, model: SpectraNet, world: World, batches: Sequence[Batch], meter: Meter
+) -> Cost:
+    """What a step's gradient costs by an entered ``meter``, on real or imagined tensors."""
+    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
+    passes = ObjectivePass(model, world, coefficients, config.train.keep_encoded)
+    data = [one.data.values() for batch in batches for one in batch.modalities.values()]
+    meter.watch([tensor for tensors in data for tensor in tensors])
+    meter.restart()
+    meter.peak = meter.alive
+    phases = _Phases(meter)
+    hook = model.register_forward_pre_hook(phases.turn, prepend=True)
+    try:
+        passes(batches)
+    finally:
+        hook.remove()
+    phases.turn(model, ("",))
+    kept = max(0, phases.alive_at.get("global", 0) - phases.alive_at.get("embed", 0))
+    return Cost(meter.peak, kept, phases.found)
+
+
+class _Phases:
+    """Splits what a meter counts by the calls of the model's root."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.name = "count"
+        self.found: dict[str, Phase] = {}
+        self.alive_at: dict[str, int] = {}
+
+    def turn(self, model: nn.Module, args: tuple[str, ...]) -> None:
+        meter, before = self.meter, self.found.get(self.name, Phase())
+        self.found[self.name] = Phase(
+            before.operations + meter.operations,
+            before.flops + meter.flops,
+            Counter(before.collectives) + meter.collectives,
+        )
+        meter.restart()
+        self.name = args[0]
+        self.alive_at.setdefault(self.name, meter.alive)
+
+
+@contextmanager
+def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
+    """The model of ``config`` on the first of ``ranks``, ready for any number of :meth:`Rehearsal.cost`.
+
+    It is sharded on the meta device and imagined afterwards: imagined parameters would be cut into as
+    many imagined chunks as there are ranks, one by one.
+    """
+    model = build_model(config, parts)
+    parameters = count_parameters(model)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with _imagined_world(ranks) as world:
+        sharder = make_sharder(config.train, world, parts.shard_units())
+        for part in _parts_of(model):
+            sharder(part)
+        shard_root(model, config.train, world)
+        with fake, Meter(Answers(fake)) as meter, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.to_empty(device=world.device)
+            meter.watch([*model.parameters(), *model.buffers()])
+            optimizer = build_optimizer(model, config.train.optimizer)
+            fill_gradients(model)  # as in every micro-batch but a step's first
+            yield Rehearsal(config, parts, world, model, meter, fake, parameters, meter.alive)
+            del optimizer
+
+
+def _parts_of(model: SpectraNet) -> list[nn.Module]:
+    """The parts that training initialises and shards one by one."""
+    named = (*model.trunks.values(), *model.encoders.values(), *model.objectives.values())
+    return [*named, model.memory, *model.decoder.blocks]
+
+
+@contextmanager
+def _imagined_world(ranks: int) -> Iterator[World]:
+    """A process group of ``ranks`` in which nobody else is.
+
+    Raises:
+        PlanError: this process has a process group already.
+    """
+    if dist.is_initialized():
+        raise PlanError("this process is a rank of a run already; plan in a process of its own")
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    try:
+        mesh = init_device_mesh("cpu", (ranks,), mesh_dim_names=("shard",))
+        yield World(0, ranks, torch.device("cpu"), mesh)
+    finally:
+        dist.destroy_process_group()
