@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from spectranet.data.crew import Crew, Errand, Stalled
 from spectranet.data.failures import Skipped, tally, worst
 from spectranet.data.order import Order
 from spectranet.data.source import Source
-from spectranet.errors import DataError, PluginError
+from spectranet.errors import DataError, PluginError, SpectraNetError
 
 __all__ = ["MAX_ATTEMPTS", "Pipeline", "Prepared", "Sample", "View", "Viewer"]
 
@@ -168,7 +168,7 @@ class Pipeline:
                 if isinstance(outcome, Prepared):
                     found[ordinal] = outcome
                 else:
-                    skipped[ordinal].append(outcome)
+                    skipped[ordinal].append(replace(outcome, attempt=attempt))
             lacking = [ordinal for ordinal in lacking if ordinal not in found]
             if not lacking:
                 return [(self.hide(found[each]), tuple(skipped[each])) for each in ordinals]
@@ -205,7 +205,8 @@ class Pipeline:
     def prepare(self, row: int, ordinal: int) -> Prepared | Skipped:
         """:meth:`at_row` without its masks.
 
-        Only errors of data and of input are caught: anything else is a fault of a program.
+        Raises:
+            PluginError: a program is at fault, and neither the data nor the storage; names the sample.
         """
         key = None
         try:
@@ -214,12 +215,25 @@ class Pipeline:
             return Prepared(key, {each.name: each.look(content[each.name], seed) for each in self.viewers})
         except (DataError, OSError) as error:
             return self._skip(row, error, key)
+        except SpectraNetError:
+            raise
+        except Exception as error:
+            raise self._fault(row, error, key) from error
 
     def hide(self, prepared: Prepared) -> Sample:
         """Draw the masks of a sample."""
         return Sample(
             prepared.key, {each.name: each.hide(prepared.looked[each.name]) for each in self.viewers}
         )
+
+    def _fault(self, row: int, error: Exception, key: str | None) -> PluginError:
+        at = self._skip(row, f"{type(error).__name__}: {error}", key)
+        fault = PluginError(
+            f"source '{at.source}', sample '{at.key}': {at.reason}\n"
+            "  this is a fault in a program and not in the data; full traceback:  SPECTRANET_DEBUG=1"
+        )
+        fault.same_on_all_ranks = False  # no other rank has this sample
+        return fault
 
     def _skip(self, row: int, reason: object, key: str | None = None) -> Skipped:
         told = str(reason) or type(reason).__name__

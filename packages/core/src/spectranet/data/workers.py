@@ -14,13 +14,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from spectranet.contracts import Modality
 from spectranet.data.collate import LoadedBatch, collate
@@ -93,6 +94,9 @@ class MicroBatches(Dataset[Any]):
         try:
             return self.load(address)
         except SpectraNetError as error:
+            if error.__cause__ is not None and get_worker_info() is not None:
+                # The cause would be lost on the way to the trainer; notes are shown with a traceback only.
+                error.add_note("".join(traceback.format_exception(error.__cause__)))
             return error
 
     def load(self, address: Address) -> LoadedBatch:
