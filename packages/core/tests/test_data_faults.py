@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
 from launch import launch
 from numbers_modality import decode, numbers
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from spectranet import ConfigError, DataError
 from spectranet.config import Config, DataConfig, EvalConfig, SourceConfig, TrainConfig
@@ -58,6 +62,54 @@ def skipped(steps: list) -> dict[str, str]:
 
 def keys(steps: list) -> list[list[str]]:
     return [[key for batch in step for key in batch.keys] for step in steps]
+
+
+# ------------------------------------------------------------------------------------------- deaths
+
+
+@pytest.fixture
+def soon_noticed(monkeypatch):
+    """A DataLoader looks at its workers every five seconds, which is long for a test."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
+
+
+def dies_of(number: int):
+    def decode_or_die(content: bytes):
+        if content.startswith(b"11,"):
+            os.kill(os.getpid(), number)
+        return decode(content)
+
+    return decode_or_die
+
+
+@pytest.mark.parametrize(
+    ("number", "likely"),
+    [(signal.SIGKILL, "out of memory"), (signal.SIGSEGV, "a decoder crashed"), (signal.SIGBUS, "/dev/shm")],
+)
+def test_a_worker_that_dies_is_an_error_that_names_its_samples(tmp_path, soon_noticed, number, likely):
+    deadly = replace(LEFT, decode=dies_of(number))
+    begun = stream(files(tmp_path), modality=deadly, workers=1, prefetch=1)
+    with pytest.raises(DataError) as caught:
+        list(begun)
+    begun.close()
+    told = str(caught.value).splitlines()
+    assert re.match(rf"source 's': worker process \d+ was ended by {number.name}, .* of step [01] ", told[0])
+    named = told[1].rpartition(": ")[2].split(", ")
+    assert "m.jsonl:12" in named and len(named) in (4, 8)  # the row of file 11
+    assert likely in told[2] and "data.workers=0" in told[3]
+
+
+def test_a_worker_that_dies_disturbs_no_step_but_the_one_that_lacks_its_batch(tmp_path, soon_noticed):
+    others = active_children()
+    begun = stream(files(tmp_path), workers=1, prefetch=1, steps=20)
+    steps = iter(begun)
+    next(steps)
+    (worker,) = [each for each in active_children() if each not in others]
+    worker.kill()
+    time.sleep(0.3)  # a trainer's step: a handler of SIGCHLD would raise here
+    with pytest.raises(DataError, match=f"worker process {worker.pid} was ended by SIGKILL"):
+        list(steps)
+    begun.close()
 
 
 # ------------------------------------------------------------------------------------------- stalls
@@ -226,12 +278,13 @@ def test_reasons_that_differ_by_names_and_numbers_only_are_one():
     failures = Failures()
     failures.add(7, [Skipped("s", f"k{i}", f"'k{i}.jpg': cut short by {i} bytes") for i in range(12)])
     failures.add(7, [Skipped("s", "other", "empty file")])
+    failures.add(0, [Skipped("s", "k0", "empty file", attempt=n) for n in range(1, 9)])
     assert [each.count for each in failures.reasons.values()] == [12, 1]
     assert worst(failures.reasons).splitlines() == [
         "  12 x  'k0': 'k0.jpg': cut short by 0 bytes",
         "   1 x  'other': empty file",
     ]
-    assert (failures.used, failures.skipped, len(failures.examples)) == (14, 13, 10)
+    assert (failures.tried, failures.failed, len(failures.examples)) == (14, 13, 10)
 
 
 def test_the_number_of_reasons_is_bounded():
@@ -282,33 +335,33 @@ def test_a_bad_source_does_not_fill_the_disk_and_hides_no_other(tmp_path, world)
 # ---------------------------------------------------------------------------------------- the limit
 
 
-def limit(share: float, used: int, failed: int, before: tuple[int, int] = (0, 0)) -> FailureLimit:
+def limit(share: float, tried: int, failed: int, before: tuple[int, int] = (0, 0)) -> FailureLimit:
     failures = Failures()
-    failures.add(used, [Skipped("s", f"k{i}", "it is bad") for i in range(failed)])
+    failures.add(tried, [Skipped("s", f"k{i}", "it is bad") for i in range(failed)])
     judge = FailureLimit(share, {"s": failures, "a": Failures()}, {"s": before})
     judge.update(judge.counts())
     return judge
 
 
 @pytest.mark.parametrize(
-    ("share", "used", "failed", "stops"),
+    ("share", "tried", "failed", "stops"),
     [
-        (0.01, 9, 1, False),  # one of the first ten is no tenth
-        (0.01, 100, 10, False),
-        (0.01, 100, 11, True),
-        (0.01, 99_000, 1_000, False),
-        (0.01, 99_000, 1_001, True),
-        (0.0, 99_000, 1, True),
-        (0.0, 99_000, 0, False),
-        (1.0, 0, 99_000, False),
+        (0.01, 10, 1, False),  # one of the first ten is no tenth
+        (0.01, 110, 10, False),
+        (0.01, 110, 11, True),
+        (0.01, 100_000, 1_000, False),
+        (0.01, 100_000, 1_001, True),
+        (0.0, 100_000, 1, True),
+        (0.0, 100_000, 0, False),
+        (1.0, 100_000, 100_000, False),
     ],
 )
-def test_when_a_source_is_over_the_limit(share, used, failed, stops):
-    assert limit(share, used, failed).passed() == (["s"] if stops else [])
+def test_when_a_source_is_over_the_limit(share, tried, failed, stops):
+    assert limit(share, tried, failed).passed() == (["s"] if stops else [])
 
 
 def test_the_error_names_source_share_limit_reasons_and_the_next_command(tmp_path, world):
-    assert str(limit(0.01, 80, 20).error(world, 7, tmp_path)).splitlines() == [
+    assert str(limit(0.01, 100, 20).error(world, 7, tmp_path)).splitlines() == [
         "source 's': 20 of 100 samples could not be used (20 %); data.failure_limit is 1 % of at least 1,000",
         "  20 x  'k0': it is bad",
         f"  all of them:  {tmp_path / 'failures'}",
@@ -325,7 +378,7 @@ def test_figures_are_of_the_whole_run_and_the_limit_is_of_this_start():
     resumed = limit(0.01, 100, 5, before=(500, 400))
     assert resumed.passed() == []
     assert resumed.totals() == {"a": (0, 0), "s": (600, 405)}
-    assert resumed.figures() == {"replaced_samples": 405.0, "tried/s": 1005.0, "failed/s": 405.0}
+    assert resumed.figures() == {"replaced_samples": 405.0, "tried/s": 600.0, "failed/s": 405.0}
 
 
 # ---------------------------------------------------------------------------------- broken at the start

@@ -27,6 +27,8 @@ def run(tmp_path) -> Path:
             {"step": 2, "source": "pictures", "key": f"{rank}/{i}", "reason": f"{'abcde'[i % 5]}: {HOSTILE}"}
             for i in range(15)
         ]
+        # What was to take the place of one and was bad as well is no further failure.
+        lines += [line | {"attempt": 1} for line in lines[:5]]
         note = {"step": 9, "source": "pictures", "note": "1000 are listed; the rest is only counted"}
         text = "".join(json.dumps(line) + "\n" for line in [*lines, note]) + '{"half a li'
         (tmp_path / "failures" / f"rank-{rank}.jsonl").write_text(text)

@@ -21,11 +21,16 @@ _VARIABLE = re.compile(r"'[^']*'|\d[\d.,]*")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A sample that could not be used, and why; both fit to be printed."""
+    """A sample that could not be used, and why; both fit to be printed.
+
+    Attributes:
+        attempt: 0 where it was the sample's turn, n where it was the n-th to take the place of another.
+    """
 
     source: str
     key: str
     reason: str
+    attempt: int = 0
 
     @classmethod
     def of(cls, source: str, key: str, reason: str) -> Skipped:
@@ -43,20 +48,25 @@ class Reason:
 
 @dataclass
 class Failures:
-    """What could not be used of one source, on this rank."""
+    """Whose turn it was of one source, on this rank, and what of that could not be used.
 
-    used: int = 0
-    skipped: int = 0
+    What was drawn in their places and failed as well is not counted: it is drawn from nearby, and one shard
+    that is gone would count many times over.
+    """
+
+    tried: int = 0
+    failed: int = 0
     reasons: dict[str, Reason] = field(default_factory=dict)
     """By what it says apart from names and numbers."""
     examples: list[Skipped] = field(default_factory=list)
     """The first ten."""
 
-    def add(self, used: int, skipped: Sequence[Skipped]) -> None:
-        self.used += used
-        self.skipped += len(skipped)
-        self.examples += skipped[: _EXAMPLES - len(self.examples)]
-        tally(skipped, self.reasons)
+    def add(self, tried: int, skipped: Sequence[Skipped]) -> None:
+        failed = [each for each in skipped if each.attempt == 0]
+        self.tried += tried
+        self.failed += len(failed)
+        self.examples += failed[: _EXAMPLES - len(self.examples)]
+        tally(failed, self.reasons)
 
 
 def tally(skipped: Iterable[Skipped], reasons: dict[str, Reason] | None = None) -> dict[str, Reason]:

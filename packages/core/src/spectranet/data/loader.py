@@ -14,8 +14,9 @@ from spectranet.data.crew import Crew
 from spectranet.data.failures import Failures, Skipped, as_percent, limit_that_accepts, worst
 from spectranet.data.mixing import Mixture
 from spectranet.data.pipeline import Pipeline, Prepared
-from spectranet.data.schedule import Schedule
+from spectranet.data.schedule import Address, Schedule
 from spectranet.data.source import Source, open_sources
+from spectranet.data.worker_death import death, processes_started
 from spectranet.data.workers import Addresses, MicroBatches, in_workers
 from spectranet.errors import ConfigError, DataError, SpectraNetError, did_you_mean
 
@@ -47,7 +48,7 @@ class TrainStream:
 
     Raises:
         ConfigError: the configuration cannot be used; lists every problem found.
-        DataError: while iterating: a source gives no usable sample any more.
+        DataError: while iterating: a source gives no usable sample any more, or a worker died.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class TrainStream:
         self._steps = range(start_step, config.train.steps)
         self._micro_batches = MicroBatches(pipelines, modalities, config.data.threads, config.data.stall_s)
         self._begun = False
-        self._batches: Iterator[LoadedBatch | SpectraNetError] | None = in_workers(
-            self._micro_batches,
-            Addresses(self.schedule, rank, self._steps),
-            workers=config.data.workers,
-            prefetch=config.data.prefetch,
-        )
+        self._pipelines = pipelines
+        with processes_started() as self._processes:
+            self._batches: Iterator[LoadedBatch | SpectraNetError] | None = in_workers(
+                self._micro_batches,
+                Addresses(self.schedule, rank, self._steps),
+                workers=config.data.workers,
+                prefetch=config.data.prefetch,
+            )
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -91,7 +94,7 @@ class TrainStream:
         self._begun = True
         try:
             for step in self._steps:
-                yield [self._next() for _ in self.schedule.micro_batches(step, self._rank)]
+                yield [self._next(each) for each in self.schedule.micro_batches(step, self._rank)]
         finally:
             self.close()
 
@@ -100,13 +103,19 @@ class TrainStream:
         self._batches = None  # the DataLoader's iterator ends its workers when it goes
         self._micro_batches.close()
 
-    def _next(self) -> LoadedBatch:
+    def _next(self, address: Address) -> LoadedBatch:
         assert self._batches is not None, "the stream was closed while it was iterated"
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except (RuntimeError, OSError) as error:
+            died = death(self._processes, self._pipelines[address.source], address)
+            if died is None:
+                raise
+            raise died from error
         if isinstance(batch, SpectraNetError):
             raise batch
         failures = self.failures[batch.source]
-        if batch.skipped and not failures.skipped and self._rank == 0:
+        if batch.skipped and not failures.failed and self._rank == 0:
             first = batch.skipped[0]
             _log.warning(
                 "source '%s': sample '%s' cannot be used and another takes its place: %s"
@@ -192,7 +201,7 @@ class EvalData:
                     yield batch
         finally:
             crew.close()
-        if not failures.used:
+        if failures.failed == failures.tried:
             raise DataError(f"source '{name}': no sample can be used\n{worst(failures.reasons)}")
 
     def _collate(
@@ -208,7 +217,7 @@ class EvalData:
                 used[row] = pipeline.hide(each)
             else:
                 skipped.append(Skipped.of(name, each.key, "another rank cannot use it"))
-        self.failures[name].add(len(used), skipped)
+        self.failures[name].add(len(rows), skipped)
         if not used:
             return None
         return collate([*used.values()], self._modalities, source=name, ids=[*used], skipped=skipped)

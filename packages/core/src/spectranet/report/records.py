@@ -128,10 +128,10 @@ def _records(path: Path) -> list[dict[str, Any]]:
 
 
 def _failures(run_dir: Path) -> Iterator[Skipped]:
-    """What the ranks wrote down, rank by rank."""
+    """What the ranks wrote down, rank by rank, but for bad samples in the place of others: as they count."""
     for path in sorted(run_dir.glob("failures/rank-*.jsonl")):
         for record in _records(path):
-            if {"source", "key", "reason"} <= record.keys():
+            if {"source", "key", "reason"} <= record.keys() and not record.get("attempt"):
                 yield Skipped.of(str(record["source"]), str(record["key"]), str(record["reason"]))
 
 

@@ -30,7 +30,7 @@ class TooManyFailures(DataError):  # noqa: N818 - it says what has happened
 
 
 class FailureLimit:
-    """How many samples were used and how many failed, over all ranks.
+    """How many samples were tried and how many of them failed, over all ranks.
 
     The limit is judged on what was tried since this start: who mends a source and goes on begins with
     nothing against it. Figures are of the whole run.
@@ -38,7 +38,7 @@ class FailureLimit:
     Args:
         limit: the share of a source's samples that may fail; 0 allows none, 1 all.
         failures: of this rank, by source; counts up while the run goes.
-        before: (used, failed) of each source until the checkpoint that the run goes on from.
+        before: (tried, failed) of each source until the checkpoint that the run goes on from.
     """
 
     def __init__(
@@ -51,32 +51,32 @@ class FailureLimit:
         self._since = dict.fromkeys(self._names, (0, 0))
 
     def counts(self) -> list[float]:
-        """What this rank brings to the sum: used and failed of each source, in the order of their names."""
+        """What this rank brings to the sum: tried and failed of each source, in the order of their names."""
         return [
             float(count)
             for name in self._names
-            for count in (self._mine[name].used, self._mine[name].skipped)
+            for count in (self._mine[name].tried, self._mine[name].failed)
         ]
 
     def update(self, summed: Sequence[float]) -> None:
         """Take in the :meth:`counts` of all ranks."""
         pairs = zip(summed[::2], summed[1::2], strict=True)
-        self._since = {name: (int(u), int(f)) for name, (u, f) in zip(self._names, pairs, strict=True)}
+        self._since = {name: (int(t), int(f)) for name, (t, f) in zip(self._names, pairs, strict=True)}
 
     def totals(self) -> dict[str, tuple[int, int]]:
-        """(used, failed) of each source, since the beginning of the run."""
+        """(tried, failed) of each source, since the beginning of the run."""
         return {
-            name: (self._before[name][0] + used, self._before[name][1] + failed)
-            for name, (used, failed) in self._since.items()
+            name: (self._before[name][0] + tried, self._before[name][1] + failed)
+            for name, (tried, failed) in self._since.items()
         }
 
     def figures(self) -> dict[str, float]:
         """For the journal: how many samples were replaced, and of which sources."""
         totals = self.totals()
         figures = {"replaced_samples": float(sum(failed for _, failed in totals.values()))}
-        for name, (used, failed) in totals.items():
+        for name, (tried, failed) in totals.items():
             if failed:
-                figures |= {f"tried/{name}": float(used + failed), f"failed/{name}": float(failed)}
+                figures |= {f"tried/{name}": float(tried), f"failed/{name}": float(failed)}
         return figures
 
     def passed(self) -> list[str]:
@@ -85,8 +85,8 @@ class FailureLimit:
             return []
         return [
             name
-            for name, (used, failed) in self._since.items()
-            if failed > self.limit * max(used + failed, _FEWEST_TRIED)
+            for name, (tried, failed) in self._since.items()
+            if failed > self.limit * max(tried, _FEWEST_TRIED)
         ]
 
     def error(self, world: World, done: int, run_dir: Path) -> TooManyFailures:
@@ -94,12 +94,12 @@ class FailureLimit:
         parts = []
         shares = []
         for name in self.passed():
-            used, failed = self._since[name]
-            shares.append(failed / max(used + failed, _FEWEST_TRIED))
+            tried, failed = self._since[name]
+            shares.append(failed / max(tried, _FEWEST_TRIED))
             parts.append(
-                f"source '{name}': {failed:,} of {used + failed:,} samples could not be used "
-                f"({as_percent(failed / (used + failed))}); data.failure_limit is {as_percent(self.limit)}"
-                + (f" of at least {_FEWEST_TRIED:,}" if used + failed < _FEWEST_TRIED else "")
+                f"source '{name}': {failed:,} of {tried:,} samples could not be used "
+                f"({as_percent(failed / tried)}); data.failure_limit is {as_percent(self.limit)}"
+                + (f" of at least {_FEWEST_TRIED:,}" if tried < _FEWEST_TRIED else "")
                 + "\n"
                 + worst(_of_all_ranks(self._mine[name].reasons, world))
             )

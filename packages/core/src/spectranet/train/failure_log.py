@@ -1,8 +1,9 @@
 """Which samples could not be used? ``<run_dir>/failures/rank-N.jsonl`` says it, a line for each time.
 
-A line is ``{"step", "source", "key", "reason"}``; steps count from 1 as in ``metrics.jsonl``, which has
-the counts. A source gets at most 1,000 lines a rank and then one that says so: the log of a source that
-is bad as a whole must not fill the disk.
+A line is ``{"step", "source", "key", "reason", "attempt"}``; steps count from 1 as in ``metrics.jsonl``,
+which counts those of attempt 0: the others were to take the place of one and could not be used either.
+A source gets at most 1,000 lines a rank and then one that says so: the log of a source that is bad as a
+whole must not fill the disk.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class FailureLog:
             self._written[each.source] += 1
             entry = {"step": step, "source": each.source}
             if self._written[each.source] <= _MOST_OF_A_SOURCE:
-                lines.append(entry | {"key": each.key, "reason": each.reason})
+                lines.append(entry | {"key": each.key, "reason": each.reason, "attempt": each.attempt})
             elif self._written[each.source] == _MOST_OF_A_SOURCE + 1:
                 lines.append(entry | {"note": f"{_MOST_OF_A_SOURCE} are listed; the rest is only counted"})
         if lines:
