@@ -92,6 +92,12 @@ def test_shards_behind_http_are_scanned_once_and_indexed_below_the_cache(folder,
     assert not list(folder.glob("*.index"))
 
 
+def test_a_bucket_that_answers_403_for_what_it_has_not_is_read_like_any_other(folder, tmp_path):
+    with serving(folder) as store:
+        store.hides_absence = True
+        assert contents(opened(f"{store.url}/{{0..3}}.tar", tmp_path / "cache")) == expected()
+
+
 def test_an_index_that_a_failing_store_keeps_back_is_not_made_again_in_mid_run(folder, tmp_path):
     run_index(folder)
     with serving(folder) as store:

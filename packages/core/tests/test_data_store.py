@@ -72,6 +72,11 @@ def test_a_range_is_read_exactly(folder: str) -> None:
     assert store.read_range(f"{folder}/a.tar", 299_999, 1) == CONTENT[-1:]
 
 
+def test_no_bytes_are_read_without_a_request(server: Store) -> None:
+    assert store.read_range(f"{server.url}/a.tar", 1000, 0) == b""
+    assert server.requests == []
+
+
 def test_all_of_a_file_is_read(folder: str) -> None:
     assert store.read_all(f"{folder}/a.tar") == CONTENT
 
@@ -388,6 +393,22 @@ def test_missing_rights_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.
         store.read_range(str(tmp_path / "a.tar"), 0, 1)
 
 
+def test_a_refusal_of_a_store_is_not_asked_for_again(server: Store) -> None:
+    server.fail("a.tar", "refuse")
+    with pytest.raises(DataError, match=r"a\.tar' cannot be read \(tried once\): .*403"):
+        store.read_range(f"{server.url}/a.tar", 0, 10)
+
+    assert len(server.gets("a.tar")) == 1
+
+
+def test_a_small_file_that_is_refused_counts_as_absent(server: Store) -> None:
+    server.hides_absence = True
+    with pytest.raises(store.Absent):
+        store.read_all(f"{server.url}/a.tar.index")
+
+    assert len(server.requests) == 1
+
+
 def test_another_may_give_an_address_up(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(CONTENT)
@@ -404,6 +425,15 @@ def test_a_failing_server_is_not_taken_for_an_absent_file(server: Store) -> None
         store.stat(f"{server.url}/a.tar")
 
     assert not isinstance(error.value, store.Absent)
+
+
+def test_a_server_that_is_down_is_not_taken_for_an_absent_file(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        address = f"{server.url}/a.tar"
+    for look in (store.stat, store.read_all):
+        with pytest.raises(DataError) as error:
+            look(address)
+        assert not isinstance(error.value, store.Absent)
 
 
 def test_forked_processes_read_urls_that_their_parent_has_read(server: Store) -> None:

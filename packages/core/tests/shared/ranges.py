@@ -43,15 +43,17 @@ class Store:
     Attributes:
         requests: all so far, in the order of their arrival.
         chunk_delay_s: wait between pieces of 64 KiB of a body: a slow line.
+        hides_absence: answer 403 for what is not there, as public buckets do whose listing is private.
     """
 
-    KINDS = ("error", "vanish", "short", "stall")
+    KINDS = ("error", "refuse", "vanish", "short", "stall")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = ""
         self.requests: list[Request] = []
         self.chunk_delay_s = 0.0
+        self.hides_absence = False
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -59,8 +61,8 @@ class Store:
     def fail(self, name: str, kind: str, times: int | None = None) -> None:
         """Let GETs (and HEADs, but for ``short``) of ``name`` fail.
 
-        ``error`` answers 500, ``vanish`` 404, ``short`` ends the body half-way as if it were complete,
-        ``stall`` sends half of the body and then nothing until :meth:`mend`.
+        ``error`` answers 500, ``refuse`` 403, ``vanish`` 404, ``short`` ends the body half-way as if it
+        were complete, ``stall`` sends half of the body and then nothing until :meth:`mend`.
         """
         assert kind in self.KINDS
         self._faults[name] = Fault(kind, times)
@@ -136,8 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.store.folder / name
         if fault == "error":
             self._send(500, b"", method)
+        elif fault == "refuse":
+            self._send(403, b"", method)
         elif fault == "vanish" or not path.exists():
-            self._send(404, b"", method)
+            self._send(403 if self.store.hides_absence else 404, b"", method)
         elif path.is_dir():
             links = "".join(
                 f'<a href="{html.escape(each)}">{html.escape(each)}</a>\n'

@@ -1,7 +1,8 @@
 """How are the bytes of a URL got? By fsspec, one attempt at a time; nothing here tries again.
 
 Every function may raise ``OSError``, whatever the family of errors of the store's own client: absence
-is ``FileNotFoundError``, an attempt that takes too long ``TimeoutError``.
+is ``FileNotFoundError``, an attempt that takes too long ``TimeoutError``, an answer of 401 or 403
+``PermissionError``.
 
 A file system is asked for at every use, since one that a parent process made hangs in its child: fsspec
 makes another there. It then lets the parent's go, whose finaliser ends sockets in the event loop that it
@@ -128,14 +129,31 @@ def _call(fs: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> 
             return sync(fs.loop, getattr(fs, f"_{method}"), *args, timeout=timeout_s, **kwargs)
         return getattr(fs, method)(*args, **kwargs)
     except FileNotFoundError as error:
-        status = getattr(error.__cause__, "status", 404)
-        if status in (404, 410):
-            raise
         # fsspec's HTTP says so of every failure that it meets twice.
-        raise OSError(f"{type(error.__cause__).__name__}: {error.__cause__}") from error
+        if error.__cause__ is not None and not _is_absence(error.__cause__):
+            raise _failure(error.__cause__) from error
+        raise
     except (OSError, *_OURS):
         raise
     except NotImplementedError as error:
         raise OSError(f"this kind of store cannot do it ({method})") from error
     except Exception as error:  # each store's client has its own family of errors
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise _failure(error) from error
+
+
+def _failure(error: BaseException) -> OSError:
+    """One of ours for an error of a store's client; a ``PermissionError`` where that will not change."""
+    kind = PermissionError if _status(error) in (401, 403) else OSError
+    return kind(f"{type(error).__name__}: {error}")
+
+
+def _is_absence(error: BaseException) -> bool:
+    if (status := _status(error)) is not None:
+        return status in (404, 410)
+    no_answer = isinstance(error, OSError) or type(error).__module__.startswith("aiohttp.")
+    return isinstance(error, FileNotFoundError) or not no_answer
+
+
+def _status(error: BaseException) -> int | None:
+    """The status of an HTTP answer, where that is what the error is about."""
+    return error.status if hasattr(error, "status") else getattr(error, "code", None)

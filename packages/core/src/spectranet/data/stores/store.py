@@ -101,6 +101,8 @@ def read_range(path: str, offset: int, size: int, indexed: Stat | None = None) -
     Raises:
         DataError: it cannot be read, ends sooner, or is another file.
     """
+    if not size:
+        return b""
     if is_url(path):
         return persist(path, lambda: _fetch_range(path, offset, size))
     return persist(path, lambda: read_local(path, offset, size, indexed))
@@ -134,7 +136,8 @@ def read_all(path: str) -> bytes:
     """All of a file, for files that are small.
 
     Raises:
-        Absent: it is not there; said at once.
+        Absent: it is not there; said at once. Also of a URL that is refused, since that is what public
+            buckets whose listing is private answer for every name that they do not have.
         DataError: it cannot be read.
     """
 
@@ -146,6 +149,10 @@ def read_all(path: str) -> bytes:
                 return file.read()
         except FileNotFoundError:
             return None
+        except PermissionError:
+            if is_url(path):
+                return None
+            raise
 
     content = persist(path, attempt)
     if content is None:
