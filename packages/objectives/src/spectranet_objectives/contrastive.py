@@ -120,7 +120,8 @@ class Contrastive(nn.Module):
             index_a_R, index_b_R = matched(rows[a].ids_RI[:, 0], rows[b].ids_RI[:, 0])
             if len(index_a_R) == 0:
                 continue
-            a_RE, b_RE = rows[a].vectors_RE[index_a_R], rows[b].vectors_RE[index_b_R]
+            a_RE = rows[a].vectors_RE.index_select(0, index_a_R)
+            b_RE = rows[b].vectors_RE.index_select(0, index_b_R)
             keep = None
             if self.ignores_same_content:
                 keep = _distinct(rows[a].ids_RI[index_a_R, 1], rows[b].ids_RI[index_b_R, 1])

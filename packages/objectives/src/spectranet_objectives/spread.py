@@ -20,6 +20,5 @@ def spread(vectors_RE: Tensor) -> Tensor:
     sphere evenly around zero; it is 0.01, the guard inside the root, where all vectors are the same.
     """
     rows, width = vectors_RE.shape
-    centred_RE = vectors_RE - vectors_RE.mean(0)
-    variance_E = width * centred_RE.square().sum(0) / max(1, rows - 1)
-    return (variance_E + _EPS).sqrt()
+    variance_E = vectors_RE.var(0, correction=min(1, rows - 1))  # makes no tensor as large as the rows
+    return (width * variance_E + _EPS).sqrt()

@@ -133,7 +133,9 @@ class _LogSumExp(torch.autograd.Function):
                     by_column.add(columns, logits, rivals[1], across=0)
         lse_R, lse_C = by_row.log_sum_exp(), by_column.log_sum_exp()
         right_R, right_C = own_R > by_row.rival_L, own_R[: len(lse_C)] > by_column.rival_L
-        ctx.save_for_backward(a_RE, b_CE, scale_1, lse_R, lse_C)
+        # apart, since top + log(sum) would round away what a near-certain pair still has to learn
+        lines = by_row.top_L, by_row.sum_L, by_column.top_L, by_column.sum_L
+        ctx.save_for_backward(a_RE, b_CE, scale_1, *lines)
         ctx.keep, ctx.both = keep, both
         ctx.mark_non_differentiable(right_R, right_C)
         return lse_R, lse_C, own_R, right_R, right_C
@@ -143,13 +145,14 @@ class _LogSumExp(torch.autograd.Function):
     def backward(
         ctx: Any, grad_R: Tensor, grad_C: Tensor, grad_own_R: Tensor, *_: Tensor
     ) -> tuple[Tensor | None, ...]:
-        a_RE, b_CE, scale_1, lse_R, lse_C = ctx.saved_tensors
+        a_RE, b_CE, scale_1, top_R, sum_R, top_C, sum_C = ctx.saved_tensors
+        grad_R, grad_C = grad_R / sum_R, grad_C / sum_C
         grad_a, grad_b = torch.zeros_like(a_RE), torch.zeros_like(b_CE)
         with torch.autocast(a_RE.device.type, enabled=False):
             for rows, columns, logits in _tiles(a_RE, b_CE, scale_1, ctx.keep):
-                slope = (logits - lse_R[rows, None]).exp_().mul_(grad_R[rows, None])
+                slope = (logits - top_R[rows, None]).exp_().mul_(grad_R[rows, None])
                 if ctx.both:
-                    slope.addcmul_(logits.sub_(lse_C[columns]).exp_(), grad_C[columns])
+                    slope.addcmul_(logits.sub_(top_C[columns]).exp_(), grad_C[columns])
                 these, positives = _positives(rows, columns, slope)
                 positives += grad_own_R[these]
                 grad_a[rows].addmm_(slope, b_CE[columns])
@@ -201,6 +204,8 @@ class _SigmoidPairs(torch.autograd.Function):
 
 def _through_scale(grad_a: Tensor, grad_b: Tensor, a_RE: Tensor, scale_1: Tensor) -> tuple[Tensor, ...]:
     """Gradients of a, b and the scale from those at the scaled vectors."""
-    # sum over all pairs of slope * cosine, without holding the cosines
-    grad_scale = torch.linalg.vecdot(grad_a, a_RE).sum().reshape(scale_1.shape)
+    # sum over all pairs of slope * cosine, without holding the cosines, or the products of all rows
+    grad_scale = torch.zeros_like(scale_1)
+    for some_grad, some_a in zip(grad_a.split(1024), a_RE.split(1024), strict=True):
+        grad_scale += (some_grad * some_a).sum()
     return grad_a.mul_(scale_1), grad_b.mul_(scale_1), grad_scale

@@ -54,9 +54,7 @@ class _CrossEntropy(torch.autograd.Function):
             total = chunks.full.new_zeros(())
             for start in range(0, len(states_RD), chunk):
                 total += chunks.loss(slice(start, start + chunk), targets_R[start : start + chunk])
-        ctx.save_for_backward(
-            chunks.grad_states, _as(weight_VD, chunks.grad_weight), _as(bias_V, chunks.grad_bias)
-        )
+        ctx.save_for_backward(*chunks.gradients())
         return total
 
     @staticmethod
@@ -76,6 +74,7 @@ class _Chunks:
         self, states_RD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, chunk: int, wanted: list[bool]
     ) -> None:
         self.states_RD = states_RD
+        self.dtypes = weight_VD.dtype, weight_VD.dtype if bias_V is None else bias_V.dtype
         self.weight_VD = weight_VD.to(states_RD.dtype)
         self.bias_V = bias_V
         self.slope_too = any(wanted)
@@ -103,6 +102,16 @@ class _Chunks:
             self._add_gradients(rows, full_CV, logits_CV.copy_(full_CV) if self.mixed else full_CV)
         return loss
 
+    def gradients(self) -> tuple[Tensor | None, ...]:
+        """Those at states, weight and bias, in the dtypes of these."""
+        weight_dtype, bias_dtype = self.dtypes
+        weight, bias = self.grad_weight, self.grad_bias
+        if weight is not None and self.part_VD is not None and self.part_VD.dtype == weight_dtype:
+            weight = self.part_VD.copy_(weight)  # its memory is free now
+        elif weight is not None:
+            weight = weight.to(weight_dtype)
+        return self.grad_states, weight, None if bias is None else bias.to(bias_dtype)
+
     def _add_gradients(self, rows: slice, full_CV: Tensor, slope_CV: Tensor) -> None:
         if self.grad_bias is not None:
             self.grad_bias += full_CV.sum(0)
@@ -112,10 +121,6 @@ class _Chunks:
             self.grad_weight.addmm_(slope_CV.T, self.states_RD[rows])
         elif self.grad_weight is not None:
             self.grad_weight += torch.mm(slope_CV.T, self.states_RD[rows], out=self.part_VD)
-
-
-def _as(parameter: Tensor | None, grad: Tensor | None) -> Tensor | None:
-    return None if parameter is None or grad is None else grad.to(parameter.dtype)
 
 
 def _loss_then_slope(logits_CV: Tensor, targets_C: Tensor, slope_too: bool) -> Tensor:
