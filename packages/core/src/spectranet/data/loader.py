@@ -16,6 +16,7 @@ from spectranet.data.mixing import Mixture
 from spectranet.data.pipeline import Pipeline, Prepared
 from spectranet.data.schedule import Address, Schedule
 from spectranet.data.source import Source, open_sources
+from spectranet.data.spread import spread
 from spectranet.data.worker_death import death, processes_started
 from spectranet.data.workers import Addresses, MicroBatches, in_workers
 from spectranet.errors import ConfigError, DataError, SpectraNetError, did_you_mean
@@ -186,7 +187,7 @@ class EvalData:
             DataError: none of its samples can be used.
         """
         pipeline = self._pipeline(name)
-        rows = self._rows(len(pipeline.source))
+        rows = spread(len(pipeline.source), self._limit)
         chunks = [rows[first : first + self._batch] for first in range(0, len(rows), self._batch)]
         failures = self.failures[name] = Failures()
         crew = Crew(self._threads, self._stall_s)
@@ -221,12 +222,6 @@ class EvalData:
         if not used:
             return None
         return collate([*used.values()], self._modalities, source=name, ids=[*used], skipped=skipped)
-
-    def _rows(self, size: int) -> Sequence[int]:
-        if self._limit is None or self._limit >= size:
-            return range(size)
-        # The first rows alone would be of one kind where a source is sorted.
-        return [i * size // self._limit for i in range(self._limit)]
 
     def _pipeline(self, name: str) -> Pipeline:
         if name not in self._pipelines:

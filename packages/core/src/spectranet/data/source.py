@@ -41,6 +41,7 @@ class Source:
     """Random access to the undecoded modalities of aligned samples.
 
     Attributes:
+        format: the name of the reader.
         modalities: sorted names.
         fields: for each modality the fields it may come from, the preferred first.
         overrides: for each modality its options that differ in this source.
@@ -56,6 +57,7 @@ class Source:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    format: str = ""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -176,7 +178,8 @@ def open_source(
         cache_bytes=int(data.cache_gib * 2**30),
     )
     try:
-        samples = _reader(config, readers, f"{section}.sources.{name}").open(config.path, options)
+        reader = _reader(config, readers, f"{section}.sources.{name}")
+        samples = reader.open(config.path, options)
     except (ConfigError, DataError) as error:
         raise type(error)(f"source '{name}': {error}") from error
     source = Source(
@@ -188,6 +191,7 @@ def open_source(
         overrides={modality: dict(options) for modality, options in config.overrides.items()},
         dropped=dict(getattr(samples, "dropped", {})),
         broken=dict(getattr(samples, "broken", {})),
+        format=reader.name,
     )
     if not len(source):
         found = tuple(getattr(samples, "found", ()))

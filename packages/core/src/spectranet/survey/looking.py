@@ -11,9 +11,9 @@ from spectranet.contracts import Modality
 from spectranet.data.crew import Crew, Stalled
 from spectranet.data.failures import Skipped
 from spectranet.data.pipeline import Pipeline, Sample, Viewer
-from spectranet.errors import SpectraNetError
+from spectranet.errors import PluginError, SpectraNetError
 
-__all__ = ["Looked", "Looks", "look", "spread"]
+__all__ = ["Looked", "Looks", "look"]
 
 _CHUNK = 64
 """Rows that are under way at once: as many as a micro-batch."""
@@ -47,13 +47,6 @@ class Looks:
     @property
     def failure_share(self) -> float:
         return len(self.failed) / max(1, self.rows)
-
-
-def spread(size: int, most: int) -> list[int]:
-    """At most ``most`` rows, evenly spread: the first ones alone would be of one kind where a source is
-    sorted."""
-    number = min(size, most)
-    return [i * size // number for i in range(number)]
 
 
 def look(
@@ -112,11 +105,12 @@ class _Eye:
                 return outcome
             key, content = self.pipeline.source.read(row)
         except SpectraNetError as error:
-            return self.failed(row, str(error))
-        except Exception as error:
+            fault = error.__cause__
+            if not isinstance(error, PluginError) or fault is None:
+                return self.failed(row, str(error))
             # Bytes that a decoder should have refused; a page about bad samples must survive them.
             return self.failed(
-                row, f"{type(error).__name__}: {error} (a fault of a plugin: it would end a run)"
+                row, f"{type(fault).__name__}: {fault} (a fault of a plugin: it would end a run)"
             )
         return Looked(
             row=row,

@@ -97,7 +97,7 @@ def _source(survey: SourceSurvey, identity: str) -> str:
     return (
         f'<section id="{identity}"><h2>{escape(source.name)} <small>{count(len(source))} samples of '
         f"{escape(', '.join(source.modalities))}{parts}</small></h2>"
-        f'<p class="from">{escape(survey.format)} {escape(survey.config.path)}'
+        f'<p class="from">{escape(source.format)} {escape(survey.config.path)}'
         f"{escape(f' where {where}') if where else ''}</p>"
         f"{_fields(survey)}{_left_out(survey)}"
         f"<h3>Figures <small>of {count(len(looks.usable))} samples, {whole}; "
@@ -123,7 +123,7 @@ def _fields(survey: SourceSurvey) -> str:
 
 def _left_out(survey: SourceSurvey) -> str:
     rows = [(reason, count(number)) for reason, number in survey.source.dropped.items()]
-    broken = [(f"{part}: {reason}", "") for part, reason in survey.broken.items()]
+    broken = [(f"{part}: {reason}", "") for part, reason in survey.source.broken.items()]
     html = f"<h3>Left out</h3>{_table(('why', 'how many'), rows)}" if rows else ""
     return html + (f"<h3>Broken parts</h3>{_table(('part', ''), broken)}" if broken else "")
 

@@ -13,11 +13,12 @@ from spectranet.data.failures import tally
 from spectranet.data.pipeline import Pipeline
 from spectranet.data.ratios import hidden_ratios
 from spectranet.data.source import Source, open_sources
+from spectranet.data.spread import spread
 from spectranet.errors import ConfigError
 from spectranet.report.media import Budget
 from spectranet.report.numbers import count, percent
 from spectranet.survey.figures import Figures, figures_of
-from spectranet.survey.looking import Looks, look, spread
+from spectranet.survey.looking import Looks, look
 from spectranet.survey.mixture import Seen, what_a_run_sees
 from spectranet.survey.sheet import Card, sheet_of
 
@@ -33,18 +34,14 @@ class SourceSurvey:
     """What was found in one source.
 
     Attributes:
-        format: the name of the reader.
         found: fields that there are -> how many rows have each, None where the reader does not say.
-        broken: parts that can be read only in part or not at all -> why.
         reasons: why samples failed: how often, and an example, the commonest first.
     """
 
     source: Source
     config: SourceConfig
-    format: str
     found: Mapping[str, int | None]
     parts: int
-    broken: Mapping[str, str]
     looks: Looks
     figures: Figures
     cards: Sequence[Card]
@@ -63,10 +60,10 @@ class SourceSurvey:
                 f"{name}: {count(len(self.looks.failed))} of {count(self.looks.rows)} samples cannot be used,"
                 f" more than data.failure_limit ({percent(failure_limit)}) allows: a run may end"
             )
-        if self.broken:
-            example, reason = next(iter(self.broken.items()))
+        if self.source.broken:
+            example, reason = next(iter(self.source.broken.items()))
             found.append(
-                f"{name}: {len(self.broken)} of {self.parts} parts cannot be read whole; "
+                f"{name}: {len(self.source.broken)} of {self.parts} parts cannot be read whole; "
                 f"'{example}': {reason}"
             )
         found += [
@@ -123,7 +120,7 @@ def make_survey(
         begin(
             f"looking at {count(min(samples, len(source)))} of {count(len(source))} samples of {source.name}"
         )
-        surveys.append(_survey_of(source, pipeline, config, used, readers, samples, Budget(budget_B)))
+        surveys.append(_survey_of(source, pipeline, config, used, samples, Budget(budget_B)))
     tokens = {each.source.name: each.figures.mean_tokens() for each in surveys}
     seen = what_a_run_sees(config, sources, tokens) if for_a_run else None
     warnings = [line for each in surveys for line in each.warnings(config.data.failure_limit)]
@@ -136,7 +133,6 @@ def _survey_of(
     pipeline: Pipeline,
     config: Config,
     modalities: Mapping[str, Modality],
-    readers: Sequence[Reader],
     samples: int,
     budget: Budget,
 ) -> SourceSurvey:
@@ -148,24 +144,15 @@ def _survey_of(
     data = config.data
     looks = look(pipeline, modalities, options, rows, threads=data.threads, stall_s=data.stall_s)
     shown = [looks.usable[i] for i in spread(len(looks.usable), _CARDS)]
-    asked = config.data.sources[source.name]
     return SourceSurvey(
         source=source,
-        config=asked,
-        format=_format(asked, readers),
+        config=config.data.sources[source.name],
         found=_found(source),
         parts=len(source.parts),
-        broken=dict(getattr(source.samples, "broken", {})),
         looks=looks,
         figures=figures_of(looks, source.modalities),
         cards=sheet_of(pipeline, modalities, options, shown, budget),
     )
-
-
-def _format(config: SourceConfig, readers: Sequence[Reader]) -> str:
-    if config.format != "auto":
-        return config.format
-    return next(reader.name for reader in readers if reader.matches(config.path))
 
 
 def _found(source: Source) -> dict[str, int | None]:

@@ -33,7 +33,7 @@ def as_text(survey: Survey) -> str:
 
 def _source(survey: SourceSurvey) -> Iterator[str]:
     source, looks = survey.source, survey.looks
-    yield f"{source.name}  {survey.format} {survey.config.path}"
+    yield f"{source.name}  {source.format} {survey.config.path}"
     parts = f" in {count(survey.parts)} parts" if survey.parts > 1 else ""
     size = survey.figures.mean_bytes() * len(source)
     about = f", about {in_bytes(size)}" if size else ""
@@ -44,7 +44,7 @@ def _source(survey: SourceSurvey) -> Iterator[str]:
         yield from _wrapped(f"  fields: {_fields(survey)}", "    ")
     for reason, number in source.dropped.items():
         yield from _wrapped(f"  left out: {count(number)} x {reason}", "    ")
-    for part, reason in list(survey.broken.items())[:_REASONS]:
+    for part, reason in list(source.broken.items())[:_REASONS]:
         yield from _wrapped(f"  broken: {part}: {reason}", "    ")
     if looks.usable:
         whole = "all" if looks.rows == len(source) else "evenly spread"

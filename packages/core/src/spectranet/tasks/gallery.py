@@ -14,6 +14,7 @@ from typing import Any
 from spectranet.config import Config
 from spectranet.contracts import Modality, Reader
 from spectranet.data.source import Source, open_source
+from spectranet.data.spread import spread
 from spectranet.report import render
 from spectranet.report.media import Budget, embedded
 
@@ -79,7 +80,7 @@ def build_gallery(
         names = _modalities_of(pair, source.modalities)
         if names is None:
             continue
-        shown = _spread(all_shown, per_direction)
+        shown = [all_shown[i] for i in spread(len(all_shown), per_direction)]
         keys = {key for each in shown for key in (each["query"], *_found_keys(each, columns))}
         samples = _Samples(source, _rows_of(source, keys), budget)
         gallery[direction] = {
@@ -145,12 +146,6 @@ def _found_keys(example: Mapping[str, Any], columns: int) -> Iterable[str]:
 def _modalities_of(pair: str, known: Sequence[str]) -> tuple[str, str] | None:
     """``"text-image"`` to its two names, which may hold dashes themselves."""
     return next(((a, b) for a in known for b in known if f"{a}-{b}" == pair), None)
-
-
-def _spread(examples: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
-    """The first ones alone would be of one kind where a source is sorted."""
-    number = min(most, len(examples))
-    return [examples[i * len(examples) // number] for i in range(number)]
 
 
 def _one_line(error: Exception) -> str:
