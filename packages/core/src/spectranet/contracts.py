@@ -105,7 +105,7 @@ class Values:
     """One modality of one sample after its transform: arrays, and where each token stands.
 
     The position and the segment of every token are data, not model state: masks, queries and loss
-    weights are all known before the first forward.
+    weights are all known before the first forward. Samples may share arrays, so nobody writes to them.
     """
 
     data: Mapping[str, np.ndarray]
