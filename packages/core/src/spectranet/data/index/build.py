@@ -19,12 +19,15 @@ from concurrent.futures import (
     wait,
 )
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
+from spectranet.data.children import die_with_parent, take_signals_as_any_process
 from spectranet.data.index.file import Unusable
-from spectranet.data.index.place import SUFFIX, Busy, Place
+from spectranet.data.index.place import SUFFIX, Place
 from spectranet.data.index.scan import scan_shard
 from spectranet.data.index.shard import ShardIndex, ShardRow
+from spectranet.data.stores.lock import Busy
 from spectranet.data.stores.state import Stat, difference
 from spectranet.data.stores.store import Absent, is_url, read_all
 from spectranet.errors import DataError

@@ -6,24 +6,19 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 
-from filelock import FileLock, Timeout
-
+from spectranet.data.stores.lock import Busy, locked
 from spectranet.data.stores.store import is_url, write_atomically
 from spectranet.errors import DataError
 
-__all__ = ["SUFFIX", "Busy", "Place"]
+__all__ = ["SUFFIX", "Place"]
 
 SUFFIX = ".index"
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 600.0
 """For another process that indexes the same shard; after that it is done twice, which harms nothing."""
-
-
-class Busy(Exception):  # noqa: N818 - says a state, and is always caught
-    """Another process holds the lock."""
 
 
 class Place:
@@ -81,35 +76,22 @@ class Place:
         Raises:
             Busy: another holds it, and ``wait`` is False.
         """
-        lock = self._new_lock(name)
-        held = False
-        if lock is not None:
+        with ExitStack() as held:
             try:
-                lock.acquire(timeout=_LONGEST_WAIT_S if wait else 0)
-                held = True
-            except Timeout as error:
+                lock = os.path.join(self._lock_folder(), f".{name}.lock")
+                held.enter_context(locked(lock, _LONGEST_WAIT_S if wait else 0.0))
+            except Busy:
                 if not wait:
-                    raise Busy from error
+                    raise
             except OSError as error:  # some network file systems have no locks
                 _log.info("no lock for '%s' in '%s': %s", name, self.folder, error)
-        try:
             yield
-        finally:
-            if held and lock is not None:
-                # Who waits for it holds the same file open, and looks at what is done before doing it.
-                with suppress(OSError):
-                    os.unlink(lock.lock_file)
-                lock.release()
 
-    def _new_lock(self, name: str) -> FileLock | None:
-        folder = self._spare
+    def _lock_folder(self) -> str:
         if self._beside and not is_url(self.folder):
-            folder = os.path.expanduser(self.folder or ".")
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError:
-            return None
-        return FileLock(os.path.join(folder, f".{name}.lock"))
+            return os.path.expanduser(self.folder or ".")
+        os.makedirs(self._spare, exist_ok=True)
+        return self._spare
 
 
 def _joined(folder: str, name: str) -> str:
