@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +161,57 @@ def scan_elsewhere(here, scan):
         return scan(*args, **kwargs)
 
     return scan_shard
+
+
+HANGING = """
+import os, signal, sys
+from spectranet.data.index import build as index_build
+from spectranet.data.index.open import How, open_shards
+from spectranet.data.shards import list_shards
+
+def hang(path, *args, **kwargs):
+    open(f"{sys.argv[2]}/{os.getpid()}", "x").close()
+    while True:
+        signal.pause()
+
+index_build.scan_shard = hang
+signal.signal(signal.SIGTERM, lambda *_: None)  # as a trainer's, which raises a flag
+open_shards(list_shards(sys.argv[1]), sys.argv[2], How(workers=2))
+"""
+
+
+@pytest.mark.parametrize("killed", ["trainer", "workers"])
+def test_processes_that_index_end_with_the_one_that_started_them_and_when_they_are_told(
+    folder, tmp_path, killed
+):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(folder), str(pids)], stderr=subprocess.DEVNULL
+    )
+    until(lambda: len([*pids.glob("[0-9]*")]) == 2)
+    workers = [int(path.name) for path in pids.glob("[0-9]*")]
+    if killed == "trainer":
+        trainer.kill()
+    else:
+        os.kill(workers[0], signal.SIGTERM)
+
+    until(lambda: not any(map(runs, workers)))
+    assert trainer.wait(30) != 0
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def until(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

@@ -9,7 +9,6 @@ torch (two busy cores).
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from spectranet.contracts import Modality
+from spectranet.data.children import die_with_parent
 from spectranet.data.collate import LoadedBatch, collate
 from spectranet.data.crew import Crew
 from spectranet.data.pipeline import Pipeline
@@ -31,8 +31,6 @@ from spectranet.data.schedule import Address, Schedule
 from spectranet.errors import SpectraNetError
 
 __all__ = ["Addresses", "MicroBatches", "in_workers"]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def in_workers(
@@ -136,9 +134,7 @@ def _start_worker(trainer_pid: int, worker: int) -> None:
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey_trainer, args=(trainer_pid,), daemon=True).start()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != trainer_pid:  # it died before the line above
-            os.kill(os.getpid(), signal.SIGKILL)
+    die_with_parent(trainer_pid)
 
 
 def _obey_trainer(trainer_pid: int) -> None:

@@ -206,7 +206,13 @@ def _executor(remote: bool, workers: int) -> Executor:
     if remote:
         return ThreadPoolExecutor(workers, thread_name_prefix="index")
     method = "fork" if sys.platform == "linux" else "spawn"
-    return ProcessPoolExecutor(workers, mp_context=get_context(method))
+    start = partial(_start_worker, os.getpid())
+    return ProcessPoolExecutor(workers, mp_context=get_context(method), initializer=start)
+
+
+def _start_worker(parent_pid: int) -> None:
+    take_signals_as_any_process()  # a trainer's handlers only raise a flag, which nobody here would see
+    die_with_parent(parent_pid)
 
 
 def _processors() -> int:
