@@ -185,6 +185,34 @@ def test_a_copy_that_lost_its_end_is_not_used(
     assert copies(directory) == []
 
 
+def test_a_copy_that_loses_its_end_while_it_is_used_is_read_from_the_store(
+    server: Store, directory: Path, contents: dict[str, bytes]
+) -> None:
+    cache = ShardCache(str(directory), 1 << 30)
+    url, stat = shard(server, "00.tar")
+    cache.fetch(url, stat)
+    assert cache.read(url, stat, 0, 10) == contents["00.tar"][:10]
+    for path in (directory / "shards").glob("*.tar"):
+        os.truncate(path, 100)
+
+    assert cache.read(url, stat, 200, 10) == contents["00.tar"][200:210]
+    assert cache.read(url, stat, 300, 10) == contents["00.tar"][300:310]
+    assert copies(directory) == []
+
+
+def test_a_shard_with_a_long_name_in_any_script_has_a_copy(
+    server: Store, directory: Path, contents: dict[str, bytes]
+) -> None:
+    name = "漢" * 80 + ".tar"
+    (server.folder / name).write_bytes(contents["00.tar"])
+    cache = ShardCache(str(directory), 1 << 30)
+    cache.fetch(*shard(server, name))
+
+    (copy,) = (directory / "shards").glob("*.tar")
+    assert copy.read_bytes() == contents["00.tar"]
+    assert copy.name.endswith("漢漢.tar") and len(os.fsencode(copy.name)) < 200
+
+
 # ------------------------------------------------------------------------------------------- bounds
 
 

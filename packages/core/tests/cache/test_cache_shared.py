@@ -133,6 +133,28 @@ def test_a_lower_limit_holds_from_the_next_copy_on(server: Store, directory: Pat
     assert copies(directory) == ["05.tar", "06.tar"]
 
 
+def test_what_another_removes_while_room_is_made_is_room(directory: Path, monkeypatch) -> None:
+    of = Copies(str(directory), 1000, recent_s=0.0)
+    for name in ("a", "b", "c"):
+        with of.writing(name, 300) as part:
+            assert part is not None
+    age_of = {name: 1000 + i for i, name in enumerate(("a", "b", "c"))}
+    for name, mtime in age_of.items():
+        os.utime(directory / name, (mtime, mtime))
+    really = os.scandir
+
+    def scandir(folder: str):
+        entries = [*really(folder)]
+        (directory / "a").unlink(missing_ok=True)
+        return entries
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with of.writing("d", 300) as part:
+        assert part is not None
+
+    assert sorted(path.name for path in directory.iterdir() if path.name != ".lock") == ["b", "c", "d"]
+
+
 def test_a_write_that_fails_takes_its_part_away(directory: Path) -> None:
     of = Copies(str(directory), 1000)
     with pytest.raises(RuntimeError), of.writing("a", 10) as part:

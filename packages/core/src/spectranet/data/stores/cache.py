@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, BinaryIO
 
@@ -67,7 +68,7 @@ class ShardCache:
             copy = mine.copy(_name(url, stat), stat.size)
             if copy is not None:
                 return store.read_local(copy, offset, size)
-        except OSError:  # removed since, to make room, or the disk fails: the store has it
+        except (OSError, DataError):  # removed since, to make room, or short, or the disk fails
             mine.forget(_name(url, stat))
         mine.missed(url, stat)
         return store.read_range(url, offset, size)
@@ -123,7 +124,8 @@ class _Fetching:
             self._touched.pop(name, None)
             return None
         if touched is None and os.path.getsize(path) != size:  # the disk lost its end in a power cut
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             return None
         if len(self._touched) >= _MOST_KNOWN:
             self._touched.clear()
@@ -230,4 +232,5 @@ def _download(url: str, stat: Stat, part: BinaryIO) -> None:
 def _name(url: str, stat: Stat) -> str:
     """Of the copy: another where the object is another. Ends with the shard's own name, for people."""
     digest = hashlib.blake2b(repr((url, stat)).encode(), digest_size=12, person=b"copy").hexdigest()
-    return digest + "-" + re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2])[-100:]
+    shard = re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2])
+    return f"{digest}-{os.fsencode(shard)[-100:].decode(errors='ignore')}"

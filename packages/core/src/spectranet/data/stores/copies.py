@@ -108,7 +108,10 @@ class Copies:
                 continue
             if entry.name.endswith(_PART) and _remove_leftover(entry.path):
                 continue
-            found = entry.stat()
+            try:
+                found = entry.stat()
+            except FileNotFoundError:  # who is done with a part, or finds a copy short, asks nobody
+                continue
             taken += found.st_size
             if not entry.name.endswith(_PART) and found.st_mtime < time.time() - self.recent_s:
                 removable.append((found.st_mtime, found.st_size, entry.path))
@@ -117,7 +120,8 @@ class Copies:
         for _, size, path in sorted(removable):
             if taken + needed <= self.limit_bytes:
                 break
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             taken -= size
 
     @contextmanager
@@ -162,6 +166,7 @@ def _remove_leftover(path: str) -> bool:
     part = _hold(path)
     if part is None:
         return False
-    os.unlink(path)
+    with suppress(FileNotFoundError):
+        os.unlink(path)
     _release(part)
     return True
