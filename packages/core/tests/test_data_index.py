@@ -163,6 +163,15 @@ def scan_elsewhere(here, scan):
     return scan_shard
 
 
+def test_no_index_is_waited_for_until_it_is_on_the_disk(folder, tmp_path, monkeypatch):
+    """It has a checksum and can be made again; thousands of them would take minutes."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    opened(folder, tmp_path)
+    assert len(index_files(folder)) == SHARDS + 1
+    assert not synced
+
+
 HANGING = """
 import os, signal, sys
 from spectranet.data.index import build as index_build
@@ -196,8 +205,12 @@ def test_processes_that_index_end_with_the_one_that_started_them_and_when_they_a
     else:
         os.kill(workers[0], signal.SIGTERM)
 
-    until(lambda: not any(map(runs, workers)))
-    assert trainer.wait(30) != 0
+    try:
+        until(lambda: not any(map(runs, workers)))
+        assert trainer.wait(30) != 0
+    finally:
+        for pid in filter(runs, [trainer.pid, *workers]):
+            os.kill(pid, signal.SIGKILL)
 
 
 def runs(pid: int) -> bool:

@@ -178,7 +178,10 @@ def open_stream(path: str) -> BinaryIO:
 
 
 def write_atomically(path: str, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new one, also after a power cut.
+    """Write a file so that readers see the old content or the new one.
+
+    For files that say themselves whether they are whole, as indexes do: after a power cut one may not be,
+    which costs less than waiting for the disk at each of thousands.
 
     Raises:
         DataError: it cannot be written.
@@ -242,18 +245,11 @@ def _replace(path: str, content: bytes) -> None:
     try:
         with open(temporary, "xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # ------------------------------------------------------------------------------------------- URLs
