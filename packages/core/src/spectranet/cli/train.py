@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from spectranet.cli.options import config_options
@@ -20,6 +22,9 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
         'data.sources.pictures.modalities=[image,text]'
     torchrun --nproc-per-node 8 -m spectranet train --config base …
     """
+    # Now, not after seconds of imports: torchrun may die meanwhile.
+    launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
+
     from spectranet.config import load_config
 
     resolved = load_config(list(configs), list(overrides), plugins, training=True)
@@ -27,7 +32,7 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
     from spectranet.train.run import set_up
     from spectranet.train.run import train as run_training
 
-    run = set_up(resolved)
+    run = set_up(resolved, launcher)
     try:
         return run_training(run)
     finally:

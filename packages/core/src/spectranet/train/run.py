@@ -33,11 +33,12 @@ from spectranet.train.distributed import World, start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
 from spectranet.train.journal import Journal
+from spectranet.train.lock import lock_run
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients, learning_rate
 from spectranet.train.parallelize import build_sharded
 from spectranet.train.same_data import require_same_data
-from spectranet.train.watch import RESUME_ME, FiniteGuard, StopFlag
+from spectranet.train.watch import FiniteGuard, StopFlag
 
 __all__ = ["Run", "set_up", "train"]
 
@@ -86,6 +87,7 @@ def train(run: Run) -> int:
     run.clock.lap()
     last_log = run.start_step
 
+    run.stop.begin(run.start_step)
     for step, batches in enumerate(run.stream, start=run.start_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
@@ -114,24 +116,30 @@ def train(run: Run) -> int:
         if config.eval.every and done % config.eval.every == 0 and done < steps and not stopping:
             evaluate(run, done)
             run.clock.lap()
-        if stopping and done < steps:
-            run.journal.say(f"stopped by a signal after step {done}; the same command goes on from here.")
-            return RESUME_ME
+        if stopping:
+            run.journal.say(f"stopped after step {done}, now saved; the same command goes on from there.")
+            return stopping
+    run.stop.finish()
     evaluate(run, steps)
     if run.world.is_main:
         publish(run)
     return 0
 
 
-def set_up(resolved: Resolved) -> Run:
+def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     """Data, ranks, model, optimizer and position of a run, from its newest good checkpoint if any.
 
     The stream comes first: its workers are forked, and must not inherit a process group.
+
+    Args:
+        launcher: process id of torchrun, if that started us: without it the run ends.
     """
     config = resolved.config
-    stop = StopFlag()
+    stop = StopFlag(launcher)
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
     make_run_directory(config.run_dir)
+    if int(os.environ.get("RANK", 0)) == 0:
+        lock_run(Path(config.run_dir))
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
@@ -291,6 +299,7 @@ def save(run: Run, done: int) -> None:
         run.world,
         run.config.train.checkpoint.keep_last,
     )
+    run.stop.saved(done)
     if run.world.is_main:
         try:
             run.resolved.host.hook.spectranet_checkpoint_saved(path=str(path), step=done)
