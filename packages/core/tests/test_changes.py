@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spectranet.train.changes import check_changes, differences
+from spectranet.train.changes import check_changes, differences, rank_change
 from spectranet.train.checkpoint import Checkpoint, CheckpointError
 
 OLD = {
@@ -37,6 +37,14 @@ def test_what_does_not_touch_the_samples_is_told():
 
 def test_an_unchanged_configuration_in_another_place_says_nothing():
     assert told(OLD | {"run_dir": "b"}) == []
+
+
+@pytest.mark.parametrize(
+    ("ranks", "lines"), [(8, []), (4, ["changed since that checkpoint: ranks: 8 -> 4"])]
+)
+def test_another_number_of_ranks_is_told(ranks, lines):
+    checkpoint = Checkpoint(Path("step-3"), {"step": 3, "config": OLD, "topology": {"ranks": 8}})
+    assert rank_change(checkpoint, ranks) == lines
 
 
 def test_a_source_may_move():

@@ -9,7 +9,7 @@ from typing import Any
 from spectranet.data.corpus import corpus_changes
 from spectranet.train.checkpoint import Checkpoint, CheckpointError
 
-__all__ = ["check_changes", "check_data", "differences"]
+__all__ = ["check_changes", "check_data", "differences", "rank_change"]
 
 _ORDER = ("data.sources.", "data.window_shards", "train.seed", "train.global_batch", "train.slots")
 """What the order of the samples depends on: under another one a step count means nothing."""
@@ -35,6 +35,12 @@ def check_changes(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[str
             + "\n  go on with the old values, or start anew:  another run_dir"
         )
     return [f"changed since that checkpoint: {line}" for name, line in lines.items() if name != "run_dir"]
+
+
+def rank_change(checkpoint: Checkpoint, ranks: int) -> list[str]:
+    """A line if the checkpoint is of another number of ranks. The samples stay the same."""
+    before = checkpoint.manifest.get("topology", {}).get("ranks", ranks)
+    return [f"changed since that checkpoint: ranks: {before} -> {ranks}"] if before != ranks else []
 
 
 def check_data(checkpoint: Checkpoint, corpus: Mapping[str, Any], *, accept: bool) -> list[str]:

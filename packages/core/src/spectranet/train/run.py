@@ -21,7 +21,7 @@ from spectranet.model.build import Parts, count_parameters, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
-from spectranet.train.changes import check_changes, check_data
+from spectranet.train.changes import check_changes, check_data, rank_change
 from spectranet.train.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -149,6 +149,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
     require_same_data(world, stream.sources)
     if checkpoint is not None:
+        told += rank_change(checkpoint, world.size)
         told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
 
     model = build_sharded(config, parts, world)
