@@ -15,7 +15,7 @@ import pytest
 from numbers_modality import decode, numbers
 
 from spectranet import ConfigError, DataError, OpenOptions, Preview, RawSample, Reader, SourceConfig
-from spectranet.config import Config, DataConfig, TrainConfig
+from spectranet.config import Config, DataConfig, EvalConfig, TrainConfig
 from spectranet.data.mixing import Mixture
 from spectranet.data.schedule import Schedule
 from spectranet.survey.bare_path import guess_source, source_name
@@ -72,12 +72,17 @@ def survey(
     samples: int = 256,
     left: Any = LEFT,
     data: dict | None = None,
+    held_out: Mapping[str, str] | None = None,
     **train: Any,
 ) -> Survey:
-    sources = {name: SourceConfig(path=name, modalities=["left"]) for name in sets}
+    """``held_out``: name of a source to evaluate on -> which of ``sets`` it is."""
+    tests = {name: SourceConfig(path=path, modalities=["left"]) for name, path in (held_out or {}).items()}
+    trained_on = sets.keys() - set((held_out or {}).values())
+    sources = {name: SourceConfig(path=name, modalities=["left"]) for name in sets if name in trained_on}
     config = Config(
         data=DataConfig(**{"sources": sources, "threads": 1} | (data or {})),
         train=TrainConfig(**{"steps": 10, "global_batch": 24, "slots": 4} | train),
+        eval=EvalConfig(sources=tests),
     )
     return make_survey(config, {"left": left}, readers(**sets), samples=samples)
 
@@ -144,6 +149,24 @@ def test_a_wide_span_is_drawn_on_a_logarithmic_axis():
     wide = Distribution("image", "size", "B", np.array([100.0, 2_000.0, 50_000.0]))
 
     assert "log scale" in histogram(wide) and "100 B to 50 kB, median 2 kB" in histogram(wide)
+
+
+def test_held_out_sources_are_looked_at_too_and_are_no_part_of_the_mixture():
+    sets = {"a": Memory(60, lambda row: b"1,2"), "b": Memory(8, lambda row: b"1,2,3" if row else b"bad")}
+
+    whole = survey(sets, held_out={"a": "b"})
+
+    (trained_on,), (test,) = whole.sources, whole.held_out
+    assert (trained_on.name, test.name) == ("a", "a, held out")
+    assert distribution(test, "tokens").values.tolist() == [3.0] * 7
+    assert [each.source for each in whole.seen.portions] == ["a"]
+    assert any(
+        line.startswith("held-out source 'a': 1 of 8") and line.endswith("evaluation leaves them out")
+        for line in whole.warnings
+    )
+    assert "a, held out  memory b" in as_text(whole)
+    page = survey_page(whole)
+    assert "<h2>a, held out <small>8 samples" in page and page.count("What the model sees") == 1
 
 
 # -------------------------------------------------------------------------------------- bad samples

@@ -21,8 +21,8 @@ __all__ = ["survey_page"]
 def survey_page(survey: Survey) -> str:
     """The whole HTML."""
     sections = {"The run": _run(survey.seen) if survey.seen else ""}
-    for number, each in enumerate(survey.sources):
-        sections[each.source.name] = _source(each, f"source-{number}")
+    for number, each in enumerate([*survey.sources, *survey.held_out]):
+        sections[each.name] = _source(each, f"source-{number}")
     body = _headline(survey) + contents(sections) + "".join(sections.values())
     style = files("spectranet.survey").joinpath("style.css").read_text(encoding="utf-8")
     names = ", ".join(each.source.name for each in survey.sources)
@@ -95,7 +95,7 @@ def _source(survey: SourceSurvey, identity: str) -> str:
         for column, values in survey.config.where.items()
     )
     return (
-        f'<section id="{identity}"><h2>{escape(source.name)} <small>{count(len(source))} samples of '
+        f'<section id="{identity}"><h2>{escape(survey.name)} <small>{count(len(source))} samples of '
         f"{escape(', '.join(source.modalities))}{parts}</small></h2>"
         f'<p class="from">{escape(source.format)} {escape(survey.config.path)}'
         f"{escape(f' where {where}') if where else ''}</p>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from spectranet.config import Config, SourceConfig
 from spectranet.contracts import Modality, Reader
@@ -34,17 +35,23 @@ class SourceSurvey:
     """What was found in one source.
 
     Attributes:
+        held_out: whether it is one to evaluate on, prepared without augmentation and masks.
         found: fields that there are -> how many rows have each, None where the reader does not say.
         reasons: why samples failed: how often, and an example, the commonest first.
     """
 
     source: Source
     config: SourceConfig
+    held_out: bool
     found: Mapping[str, int | None]
     parts: int
     looks: Looks
     figures: Figures
     cards: Sequence[Card]
+
+    @property
+    def name(self) -> str:
+        return f"{self.source.name}{', held out' * self.held_out}"
 
     @property
     def reasons(self) -> list[tuple[int, str, str]]:
@@ -53,12 +60,13 @@ class SourceSurvey:
         return [(each.count, each.example.key, each.example.reason) for each in found]
 
     def warnings(self, failure_limit: float) -> list[str]:
-        name = f"source '{self.source.name}'"
+        name = f"{'held-out ' * self.held_out}source '{self.source.name}'"
+        consequence = "evaluation leaves them out" if self.held_out else "a run may end"
         found = []
         if self.looks.failure_share > failure_limit:
             found.append(
                 f"{name}: {count(len(self.looks.failed))} of {count(self.looks.rows)} samples cannot be used,"
-                f" more than data.failure_limit ({percent(failure_limit)}) allows: a run may end"
+                f" more than data.failure_limit ({percent(failure_limit)}) allows: {consequence}"
             )
         if self.source.broken:
             example, reason = next(iter(self.source.broken.items()))
@@ -78,6 +86,7 @@ class Survey:
     """All sources, and the mixture that a run makes of them; None where no run is configured."""
 
     sources: Sequence[SourceSurvey]
+    held_out: Sequence[SourceSurvey]
     seen: Seen | None
     warnings: Sequence[str]
     seconds: float
@@ -92,10 +101,11 @@ def make_survey(
     for_a_run: bool = True,
     begin: Callable[[str], None] = lambda line: None,
 ) -> Survey:
-    """Look at ``samples`` rows of each training source, or at all where there are fewer.
+    """Look at ``samples`` rows of each source, or at all where there are fewer.
 
     Args:
-        for_a_run: whether the configuration is that of a run, and the mixture means something.
+        for_a_run: whether the configuration is that of a run: its mixture means something, and its held-out
+            sources are looked at as well.
         begin: told what is being done, for people who wait.
 
     Raises:
@@ -110,32 +120,37 @@ def make_survey(
             "  name a configuration:  spectranet data inspect --config mine.yaml\n"
             "  or data alone:         spectranet data inspect shards/{000..099}.tar"
         )
-    begin(f"opening {', '.join(config.data.sources)}")
-    sources = open_sources(config.data.sources, modalities, readers, config.data)
-    used = {name: modalities[name] for source in sources for name in source.modalities}
-    pipelines = build_pipelines(sources, config, used, train=True, ratios=hidden_ratios(config, used))
-    budget_B = _PAGE_B // len(sources)
-    surveys = []
-    for source, pipeline in zip(sources, pipelines, strict=True):
-        begin(
-            f"looking at {count(min(samples, len(source)))} of {count(len(source))} samples of {source.name}"
-        )
-        surveys.append(_survey_of(source, pipeline, config, used, samples, Budget(budget_B)))
+    held_out = config.eval.sources if for_a_run else {}
+    begin(f"opening {', '.join([*config.data.sources, *held_out])}")
+    trained_on = open_sources(config.data.sources, modalities, readers, config.data)
+    evaluated_on = open_sources(held_out, modalities, readers, config.data, "eval")
+    used = {name: modalities[name] for source in trained_on for name in source.modalities}
+    pipelines = build_pipelines(trained_on, config, used, train=True, ratios=hidden_ratios(config, used))
+    looking = partial(_survey_of, config=config, modalities=modalities, samples=samples, begin=begin)
+    budget_B = _PAGE_B // len(trained_on)
+    surveys = [looking(each, budget=Budget(budget_B)) for each in pipelines]
+    pipelines = build_pipelines(evaluated_on, config, modalities, train=False, ratios={})
+    surveys_held_out = [looking(each, budget=None) for each in pipelines]
     tokens = {each.source.name: each.figures.mean_tokens() for each in surveys}
-    seen = what_a_run_sees(config, sources, tokens) if for_a_run else None
-    warnings = [line for each in surveys for line in each.warnings(config.data.failure_limit)]
+    seen = what_a_run_sees(config, trained_on, tokens) if for_a_run else None
+    found = [*surveys, *surveys_held_out]
+    warnings = [line for each in found for line in each.warnings(config.data.failure_limit)]
     warnings += seen.warnings if seen else ()
-    return Survey(surveys, seen, warnings, time.monotonic() - began)
+    return Survey(surveys, surveys_held_out, seen, warnings, time.monotonic() - began)
 
 
 def _survey_of(
-    source: Source,
     pipeline: Pipeline,
+    budget: Budget | None,
+    *,
     config: Config,
     modalities: Mapping[str, Modality],
     samples: int,
-    budget: Budget,
+    begin: Callable[[str], None],
 ) -> SourceSurvey:
+    """With ``budget`` for what is shown; a held-out source has none, as nothing is drawn at random of it."""
+    source = pipeline.source
+    begin(f"looking at {count(min(samples, len(source)))} of {count(len(source))} samples of {source.name}")
     options = {
         name: modality_config(modalities[name], config.modalities.get(name), source.overrides.get(name, {}))
         for name in source.modalities
@@ -146,12 +161,13 @@ def _survey_of(
     shown = [looks.usable[i] for i in spread(len(looks.usable), _CARDS)]
     return SourceSurvey(
         source=source,
-        config=config.data.sources[source.name],
+        config=(config.data if budget else config.eval).sources[source.name],
+        held_out=budget is None,
         found=_found(source),
         parts=len(source.parts),
         looks=looks,
         figures=figures_of(looks, source.modalities),
-        cards=sheet_of(pipeline, modalities, options, shown, budget),
+        cards=sheet_of(pipeline, modalities, options, shown, budget) if budget else (),
     )
 
 

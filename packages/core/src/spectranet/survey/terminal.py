@@ -20,7 +20,7 @@ _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 def as_text(survey: Survey) -> str:
     """All of it, without pictures; ends with a line break."""
     lines: list[str] = []
-    for each in survey.sources:
+    for each in (*survey.sources, *survey.held_out):
         lines += [*_source(each), ""]
     if survey.seen is not None:
         lines += [*_mixture(survey.seen), ""]
@@ -33,7 +33,7 @@ def as_text(survey: Survey) -> str:
 
 def _source(survey: SourceSurvey) -> Iterator[str]:
     source, looks = survey.source, survey.looks
-    yield f"{source.name}  {source.format} {survey.config.path}"
+    yield f"{survey.name}  {source.format} {survey.config.path}"
     parts = f" in {count(survey.parts)} parts" if survey.parts > 1 else ""
     size = survey.figures.mean_bytes() * len(source)
     about = f", about {in_bytes(size)}" if size else ""
