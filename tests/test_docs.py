@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
-from spectranet.config import load_config
+from spectranet.config import Config, load_config
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/*.md")])
@@ -29,6 +30,21 @@ def test_files_named_in_passing_exist(document: Path) -> None:
     named = re.findall(r"`((?:packages|tests|docs|demo|benchmarks|examples)/[\w./-]+)`", document.read_text())
 
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@every_document
+def test_options_named_in_passing_exist(document: Path) -> None:
+    """Options of the core in code type, such as `data.workers` or `train.seed=1`."""
+    named = re.findall(r"`((?:data|train|eval|model)\.[a-z_.]+)[`=]", document.read_text())
+    config = OmegaConf.structured(Config)
+    files = ("data.html",)
+
+    assert [name for name in named if name not in files and not _has(config, name)] == []
+
+
+def _has(config: DictConfig, name: str) -> bool:
+    section, _, option = name.rpartition(".")
+    return option in OmegaConf.select(config, section, default={})
 
 
 def test_the_readme_configuration_loads(tmp_path: Path) -> None:
