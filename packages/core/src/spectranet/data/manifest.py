@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from spectranet.contracts import RawSample
-from spectranet.data.members import encoded, lacking
+from spectranet.data.members import encoded, lacking, one_value
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
 from spectranet.data.stores.store import Absent, read_all
@@ -92,8 +92,7 @@ class ManifestSamples:
         return f"{self.path.name}:{self._line_K[row]}"
 
     def _content(self, column: str, value: Any, place: str) -> bytes:
-        if isinstance(value, list | dict):
-            raise DataError(f"{place}: column '{column}' holds a {type(value).__name__}, not one value")
+        one_value(value, place, column)
         if column in self._literal and not column.endswith(_PATH_ENDINGS):
             return encoded(as_text(value), place, column)
         relative = os.path.normpath(encoded(as_text(value), place, column).decode())

@@ -1,7 +1,8 @@
 """Which fields does a sample made of several files have? Shared by tar shards and folders.
 
 A file's extension is its field. A dotted name that starts with ``json.`` is an entry of the sample's
-JSON file: ``fields: {text: json.caption}`` reads ``caption`` from it.
+JSON file: ``fields: {text: json.caption}`` reads ``caption`` from it, and ``json.meta.alt`` the entry
+``meta.alt``, or where there is none ``alt`` in the object ``meta``. Names are compared in lower case.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from spectranet.data.options import OpenOptions
 from spectranet.data.where import as_text
 from spectranet.errors import DataError
 
-__all__ = ["encoded", "lacking", "offered", "read_fields", "to_read"]
+__all__ = ["encoded", "lacking", "offered", "one_value", "read_fields", "to_read"]
 
 _JSON = "json."
 
@@ -48,16 +49,17 @@ def read_fields(
     """The bytes of those ``wanted`` fields that are there; ``read`` gives those of an extension.
 
     Raises:
-        DataError: the sample's JSON is asked for an entry and cannot be parsed, or the entry is no text.
+        DataError: the sample's JSON is asked for an entry and cannot be parsed, or the entry is a list, an
+            object or no text.
     """
     fields: dict[str, bytes] = {}
     for name in wanted:
         if name in extensions:
             fields[name] = read(name)
         elif name.startswith(_JSON) and "json" in extensions:
-            value = _json_entry(read("json"), name.removeprefix(_JSON), place)
+            value = _entry(_parsed(read("json"), place), name.removeprefix(_JSON))
             if value not in (None, ""):
-                fields[name] = encoded(as_text(value), place, name)
+                fields[name] = encoded(as_text(one_value(value, place, name)), place, name)
     return fields
 
 
@@ -75,12 +77,33 @@ def encoded(text: str, place: str, field: str) -> bytes:
         raise DataError(f"{place}: '{field}' holds half a character ({half}), which is no text") from error
 
 
-def _json_entry(content: bytes, entry: str, place: str) -> object:
+def one_value(value: object, place: str, field: str) -> object:
+    """``value``, which numbers and truth values may be as well as text.
+
+    Raises:
+        DataError: it is a list or an object, which no tokenizer should see as JSON.
+    """
+    if isinstance(value, list | dict):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise DataError(f"{place}: '{field}' holds {kind}, not one value")
+    return value
+
+
+def _parsed(content: bytes, place: str) -> dict[str, object]:
+    """The entries of a sample's JSON."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:  # the latter: nested a thousand deep
         raise DataError(f"{place}: its JSON cannot be parsed: {error}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{place}: its JSON is no object, so it has no '{entry}'")
+        raise DataError(f"{place}: its JSON is no object with named entries")
+    return value
+
+
+def _entry(value: object, name: str) -> object:
+    """The entry of an object with that name, the exact name before a path; None where there is none."""
+    if not isinstance(value, dict) or not name:
+        return None
     lower = {key.lower(): item for key, item in value.items()}
-    return lower.get(entry)
+    head, _, rest = name.partition(".")
+    return lower[name] if name in lower else _entry(lower.get(head), rest)
