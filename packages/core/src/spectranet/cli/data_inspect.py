@@ -90,7 +90,7 @@ def _configuration(
     from spectranet.survey.bare_path import guess_source, source_name
 
     data, host = resolved.config.data, resolved.host
-    options = OpenOptions(cache_dir=data.cache_dir, cache_bytes=int(data.cache_gib * 2**30))
+    options = OpenOptions(cache_dir=data.cache_dir, cache_bytes=0)
     source, notes = guess_source(paths[0], host.modalities, list(host.readers.values()), options)
     name = source_name(paths[0])
     for note in notes:

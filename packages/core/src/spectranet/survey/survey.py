@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from spectranet.config import Config, SourceConfig
@@ -122,8 +122,10 @@ def make_survey(
         )
     held_out = config.eval.sources if for_a_run else {}
     begin(f"opening {', '.join([*config.data.sources, *held_out])}")
-    trained_on = open_sources(config.data.sources, modalities, readers, config.data)
-    evaluated_on = open_sources(held_out, modalities, readers, config.data, "eval")
+    # A few samples of each shard are looked at, so shards of object stores are read by ranges, never fetched.
+    data = replace(config.data, cache_gib=0.0)
+    trained_on = open_sources(config.data.sources, modalities, readers, data)
+    evaluated_on = open_sources(held_out, modalities, readers, data, "eval")
     used = {name: modalities[name] for source in trained_on for name in source.modalities}
     pipelines = build_pipelines(trained_on, config, used, train=True, ratios=hidden_ratios(config, used))
     looking = partial(_survey_of, config=config, modalities=modalities, samples=samples, begin=begin)
