@@ -21,11 +21,12 @@ from small_shards import (
     index_files,
     opened,
     run_index,
+    write,
     write_folder,
 )
 
-from spectranet.data import tar
-from spectranet.data.stores import patience
+from spectranet.data import shards, tar
+from spectranet.data.stores import patience, remote
 from spectranet.errors import DataError
 
 
@@ -80,6 +81,7 @@ def test_an_object_store_gets_its_indexes_and_is_then_opened_without_a_scan(fold
 
 def test_shards_behind_http_are_scanned_once_and_indexed_below_the_cache(folder, tmp_path):
     with serving(folder) as store:
+        store.takes_writes = True
         opened(store.url, tmp_path / "cache")
         before = len(store.requests)
 
@@ -89,7 +91,85 @@ def test_shards_behind_http_are_scanned_once_and_indexed_below_the_cache(folder,
         later = store.requests[before:]
         assert not [each for each in later if each.method == "GET" and each.name.endswith(".tar")]
         assert contents(again) == expected()
+        assert {each.method for each in store.requests} == {"GET", "HEAD"}, "it is not ours to write to"
     assert not list(folder.glob("*.index"))
+
+
+def test_indexes_that_lie_behind_http_are_used(folder, tmp_path):
+    run_index(folder)
+    with serving(folder) as store:
+        assert contents(opened(f"{store.url}/{{0..3}}.tar", tmp_path / "cache")) == expected()
+        assert [path.name for path in tmp_path.glob("cache/index/*/*")] == ["shards.index"]
+
+
+def test_signed_addresses_are_read_whatever_their_queries_hold(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "PATIENCE", patience.Patience(delays_s=(), rest_s=0.0))
+    with serving(folder) as store:
+        store.takes_writes = True
+        for signature in ("a/b.c", "d*e[0]"):  # another at each start
+            samples = opened(f"{store.url}/{{0..3}}.tar?sig={signature}", tmp_path / "cache")
+            assert contents(samples) == expected()
+            assert samples.identity == opened(folder, tmp_path / "other").identity
+        scans = [each for each in store.requests if each.method == "GET" and each.range == (0, 10239)]
+        assert len(scans) == SHARDS, "one each, and no folder was listed"
+        assert {each.method for each in store.requests} == {"GET", "HEAD"}
+        assert {each.name for each in store.requests} == {f"{shard}.tar" for shard in range(SHARDS)}
+
+
+def test_an_object_store_gets_no_index_of_an_address_with_a_query(folder, tmp_path):
+    bucket = f"memory://{uuid.uuid4().hex}"
+    fsspec.filesystem("memory").put(str(folder), bucket, recursive=True)
+    queried = f"{bucket}/0.tar?versionId=1"
+    fsspec.filesystem("memory").pipe(queried, (folder / "0.tar").read_bytes())
+
+    samples = opened(queried, tmp_path)
+
+    assert samples.read(1, ["txt"]).key == "0.tar/1"
+    assert not [name for name in fsspec.filesystem("memory").ls(bucket, detail=False) if "index" in name]
+    assert sorted(path.name for path in tmp_path.glob("index/*/*")) == ["0.tar.index", "shards.index"]
+
+
+def test_a_folder_of_a_store_is_listed_once_to_open_it(folder, tmp_path, monkeypatch):
+    for shard in range(SHARDS, 20):
+        write(folder / f"{shard}.tar", shard)
+    bucket = f"memory://{uuid.uuid4().hex}"
+    fsspec.filesystem("memory").put(str(folder), bucket, recursive=True)
+    listed, asked = [], []
+    for name, calls in (("listing", listed), ("info", asked)):
+        really = getattr(remote, name)
+        monkeypatch.setattr(
+            remote, name, lambda url, *rest, c=calls, f=really: (c.append(url), f(url, *rest))[1]
+        )
+
+    assert shards.is_webdataset(bucket)
+    samples = opened(bucket, tmp_path)
+
+    assert len(samples.parts) == 20 and listed == [bucket]
+    before = len(asked)
+    opened(f"{bucket}/*.tar", tmp_path)
+    assert len(asked) == before and listed == [bucket]
+
+
+def test_of_two_summaries_the_row_that_fits_counts_and_no_index_is_read(folder, tmp_path):
+    """Beside the shards lies an old one, which is not ours to write; newer rows are below the cache."""
+    run_index(folder)
+    write(folder / "2.tar", 2, SAMPLES + 40)
+    with serving(folder) as store:
+        path = f"{store.url}/{{0..3}}.tar"
+        assert list(opened(path, tmp_path / "cache").parts) == [5, 5, 45, 5]
+        before = len(store.requests)
+
+        assert list(opened(path, tmp_path / "cache").parts) == [5, 5, 45, 5]
+
+        later = [each.name for each in store.requests[before:] if each.method == "GET"]
+        assert later == ["shards.index"]
+        write(folder / "2.tar", 2, SAMPLES + 80)
+        run_index(folder)  # now the other is the older
+        assert list(opened(path, tmp_path / "cache").parts) == [5, 5, 85, 5]
+        before = len(store.requests)
+        opened(path, tmp_path / "cache")
+        later = [each.name for each in store.requests[before:] if each.method == "GET"]
+        assert later == ["shards.index"]
 
 
 def test_a_bucket_that_answers_403_for_what_it_has_not_is_read_like_any_other(folder, tmp_path):

@@ -110,9 +110,12 @@ def test_absence_is_said_at_once(folder: str) -> None:
 
 
 def test_shards_are_listed(folder: str) -> None:
-    assert store.list_tars(folder) == [f"{folder}/a.tar", f"{folder}/b.tar"]
-    assert store.list_tars(f"{folder}/elsewhere") == []
-    found = store.glob(f"{folder}/[b-z]*.t*")
+    for listed in (store.list_tars(folder), store.glob(f"{folder}/*.tar")):
+        assert [address.rpartition("/")[2] for address in listed] == ["a.tar", "b.tar"]
+        assert all(said in (None, store.stat(address)) for address, said in listed.items())
+    assert list(store.list_tars(folder)) == [f"{folder}/a.tar", f"{folder}/b.tar"]
+    assert not store.list_tars(f"{folder}/elsewhere")
+    found = [*store.glob(f"{folder}/[b-z]*.t*")]
     assert [address.rpartition("/")[2] for address in found] == ["b.tar", "notes.txt"]
     assert store.read_all(found[0]) == CONTENT
 

@@ -43,6 +43,7 @@ class Store:
     Attributes:
         requests: all so far, in the order of their arrival.
         chunk_delay_s: wait between pieces of 64 KiB of a body: a slow line.
+        takes_writes: answer that what is sent was written; it never is.
         hides_absence: answer 403 for what is not there, as public buckets do whose listing is private.
     """
 
@@ -54,6 +55,7 @@ class Store:
         self.requests: list[Request] = []
         self.chunk_delay_s = 0.0
         self.hides_absence = False
+        self.takes_writes = False
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self._released = threading.Event()
@@ -127,6 +129,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer("GET")
+
+    def do_PUT(self) -> None:
+        self._take("PUT")
+
+    def do_POST(self) -> None:
+        self._take("POST")
+
+    def _take(self, method: str) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.store.requests.append(Request(method, unquote(urlsplit(self.path).path).strip("/"), None))
+        self._send(201 if self.store.takes_writes else 405, b"", method)
 
     def log_message(self, *args: Any) -> None:
         pass

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -25,9 +26,25 @@ _AT_ONCE = 4096
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
+_seen: dict[str, tuple[float, dict[str, Stat | None]]] = {}
+"""The last folder of a store that was asked whether it has shards, when, and the answer."""
+_SEEN_S = 10.0
+
+
 def is_webdataset(path: str) -> bool:
-    name = path.partition("?")[0] if store.is_url(path) else path
-    return name.lower().endswith((".tar", *_COMPRESSED)) or bool(store.list_tars(path))
+    """Whether it stands for shards, by its name, or since it is a folder that has some."""
+    if _is_tar(path):
+        return True
+    if store.is_url(path):
+        tars = store.list_tars(path)
+        _seen.clear()
+        _seen[path] = time.monotonic(), tars
+        return bool(tars)
+    try:
+        with os.scandir(os.path.expanduser(path)) as entries:
+            return any(entry.name.endswith(".tar") and not entry.name.startswith(".") for entry in entries)
+    except OSError:
+        return False
 
 
 def expand_shards(path: str) -> list[str]:
@@ -38,21 +55,37 @@ def expand_shards(path: str) -> list[str]:
     Raises:
         DataError: nothing matches, or a shard is compressed (no random access).
     """
+    return _expand(path)[0]
+
+
+def _expand(path: str) -> tuple[list[str], dict[str, Stat]]:
+    """:func:`expand_shards`, and the state of those that a listing told on the way."""
     shards: list[str] = []
+    known: dict[str, Stat] = {}
     for part in _expand_braces(os.path.expanduser(path)):
-        if _is_pattern(part):
-            shards += store.glob(part)
-        elif part.lower().endswith((".tar", *_COMPRESSED)) and not os.path.isdir(part):
+        if not _is_pattern(part) and _is_tar(part) and not os.path.isdir(part):
             shards.append(part)
-        else:
-            shards += store.list_tars(part) or ([] if os.path.isdir(part) else [part])
+            continue
+        found = store.glob(part) if _is_pattern(part) else _tars(part)
+        shards += found or ([] if _is_pattern(part) or os.path.isdir(part) else [part])
+        known |= {shard: stat for shard, stat in found.items() if stat}
     if not shards:
         looked_at = path if store.is_url(path) else os.path.abspath(os.path.expanduser(path))
         raise DataError(f"no tar shard matches '{path}'\n  looked at: {looked_at}")
     for shard in shards:
-        if shard.lower().endswith(_COMPRESSED):
+        if _without_query(shard)[0].lower().endswith(_COMPRESSED):
             raise DataError(f"shard '{shard}' is compressed and cannot be read at random; decompress it")
-    return shards
+    return shards, known
+
+
+def _is_tar(path: str) -> bool:
+    return _without_query(path)[0].lower().endswith((".tar", *_COMPRESSED))
+
+
+def _tars(folder: str) -> dict[str, Stat | None]:
+    """The shards of a folder; who asks whether there are any opens them next, and lists it once."""
+    seen = _seen.pop(folder, None)
+    return seen[1] if seen and time.monotonic() < seen[0] + _SEEN_S else store.list_tars(folder)
 
 
 @dataclass(frozen=True)
@@ -60,11 +93,12 @@ class ShardList:
     """S shards and their state, kept in few bytes: a corpus may have a million.
 
     Attributes:
-        folders: as written, without the slash at the end.
+        folders: as written, without the slash at the end; one of signed addresses stands by itself.
         folder_S: index into ``folders``.
         name_S: names in their folders, as bytes.
         size_S: bytes of each tar.
         stamp_S: stamp of each tar, as bytes.
+        queries: what follows the name in an address, by shard: ``?X-Amz-Signature=…``.
     """
 
     folders: tuple[str, ...]
@@ -72,6 +106,7 @@ class ShardList:
     name_S: np.ndarray
     size_S: np.ndarray
     stamp_S: np.ndarray
+    queries: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.folder_S)
@@ -81,14 +116,19 @@ class ShardList:
 
     def address(self, shard: int) -> str:
         folder, name = self.folders[self.folder_S[shard]], self.name(shard)
-        return f"{folder}/{name}" if store.is_url(folder) else os.path.join(folder, name)
+        if not store.is_url(folder):
+            return os.path.join(folder, name)
+        return f"{folder}/{name}{self.queries.get(int(shard), '')}"
+
+    def has_queries(self, folder: int) -> bool:
+        """Whether the addresses of a folder's shards end in something that goes with each of them alone."""
+        return bool(self.queries) and any(self.folder_S[shard] == folder for shard in self.queries)
 
     @property
     def identity(self) -> str:
         """A digest of the names and sizes, in order; the same for a copy in another place."""
         digest = hashlib.blake2b(self.size_S.astype("<i8").tobytes(), digest_size=8)
-        # A URL may end in a query, which is how it was signed this time.
-        digest.update(b"\0".join(name.partition(b"?")[0] for name in self.name_S.tolist()))
+        digest.update(b"\0".join(self.name_S.tolist()))
         return digest.hexdigest()
 
     def stat(self, shard: int) -> Stat:
@@ -101,28 +141,34 @@ def list_shards(path: str) -> ShardList:
     Raises:
         DataError: see :func:`expand_shards`; or a shard is missing.
     """
-    paths = expand_shards(path)
-    pairs = [_split(each) for each in paths]
-    number = {folder: i for i, folder in enumerate(dict.fromkeys(folder for folder, _ in pairs))}
-    size_S, stamp_S, missing = _states(paths)
+    paths, known = _expand(path)
+    parts = [_split(each) for each in paths]
+    folders = dict.fromkeys((folder, bool(query)) for folder, _, query in parts)
+    number = {folder: i for i, folder in enumerate(folders)}
+    size_S, stamp_S, missing = _states(paths, known)
     if missing:
         raise _missing(missing, len(paths))
+    queries = {i: query for i, (_, _, query) in enumerate(parts) if query}
+    if len({parts[i] for i in queries}) > len({parts[i][:2] for i in queries}):
+        raise DataError(f"'{path}' names a shard twice, with two queries; name one of them")
     return ShardList(
-        folders=tuple(number),
-        folder_S=np.array([number[folder] for folder, _ in pairs], dtype=np.uint32),
-        name_S=np.array([os.fsencode(name) for _, name in pairs]),
+        folders=tuple(folder for folder, _ in number),
+        folder_S=np.array([number[folder, bool(query)] for folder, _, query in parts], dtype=np.uint32),
+        name_S=np.array([os.fsencode(name) for _, name, _ in parts]),
         size_S=size_S,
         stamp_S=stamp_S,
+        queries=queries,
     )
 
 
-def _states(paths: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _states(paths: Sequence[str], known: Mapping[str, Stat]) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(sizes, stamps, those that are missing)."""
     sizes, stamps, missing = array("q"), [], []
     at_once = len(paths) if any(map(store.is_url, paths)) else _AT_ONCE
     for first in range(0, len(paths), at_once):
         some = paths[first : first + at_once]
-        stats = store.stat_all(some)
+        asked = iter(store.stat_all([path for path in some if path not in known]))
+        stats = [known[path] if path in known else next(asked) for path in some]
         missing += [path for path, stat in zip(some, stats, strict=True) if stat is None]
         sizes.extend(stat.size for stat in stats if stat)
         stamps.append(np.array([stat.stamp.encode() for stat in stats if stat] or [b""]))
@@ -137,16 +183,25 @@ def _missing(missing: Sequence[str], of: int) -> DataError:
     )
 
 
-def _split(path: str) -> tuple[str, str]:
+def _split(path: str) -> tuple[str, str, str]:
+    """Folder, name and query; paths have no queries."""
     if not store.is_url(path):
-        return os.path.split(path)
-    folder, _, name = path.rpartition("/")
-    return folder, name
+        return *os.path.split(path), ""
+    address, query = _without_query(path)
+    folder, _, name = address.rpartition("/")
+    return folder, name, query
+
+
+def _without_query(path: str) -> tuple[str, str]:
+    if not store.is_url(path):
+        return path, ""
+    address, mark, query = path.partition("?")
+    return address, mark + query
 
 
 def _is_pattern(path: str) -> bool:
     if store.is_url(path):
-        return bool(re.search(r"[*\[]", path))  # not "?": it begins a query
+        return bool(re.search(r"[*\[]", _without_query(path)[0]))
     return bool(re.search(r"[*?\[]", path)) and not os.path.exists(path)
 
 

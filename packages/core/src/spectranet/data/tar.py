@@ -182,14 +182,16 @@ class TarSamples:
         """The index of a shard, which must still be what it was when this set was opened."""
         address, stat = self._shards.address(number), self._shards.stat(number)
         folder = self._shards.folders[self._shards.folder_S[number]]
-        place, name = Place(folder, self._options.cache_dir), self._shards.name(number)
+        alone = number in self._shards.queries
+        place = Place(folder, self._options.cache_dir, alone=alone)
+        name = self._shards.name(number)
         found = find(place, name, stat)
         if found.index is None:
             if found.unread:  # a store that fails will not bear a scan of the shard either
                 raise DataError(f"the index of shard '{address}' cannot be read: {found.unread}")
             if changed := difference(stat, store.stat(address)):
                 raise DataError(f"shard '{address}' has changed since this run began: {changed}")
-            found = find_or_build(place, name, stat)
+            found = find_or_build(place, name, address, stat)
         assert found.index is not None
         accepted = [self._accepts(fields) for fields in found.index.signatures]
         kept = np.flatnonzero(np.array(accepted, dtype=bool)[found.index.signature_K])

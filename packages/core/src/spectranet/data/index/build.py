@@ -62,6 +62,7 @@ class Wanted:
 
     number: int
     name: str
+    address: str
     stat: Stat
 
 
@@ -103,11 +104,11 @@ def find(place: Place, name: str, stat: Stat, *, checksums: bool = False) -> Fou
 
 
 def find_or_build(
-    place: Place, name: str, stat: Stat, *, checksums: bool = False, patient: bool = True
+    place: Place, name: str, shard: str, stat: Stat, *, checksums: bool = False, patient: bool = True
 ) -> Found:
     """The index of a shard, made if there is no fresh one; ``stale`` says what was wrong with the old one.
 
-    It gets checksums where they are asked for, and where the old one had them.
+    It gets checksums where they are asked for, and where the old one had them; ``shard`` is the address.
 
     Raises:
         Busy: another process is making it, and this one is not ``patient``.
@@ -120,7 +121,6 @@ def find_or_build(
         again = find(place, name, stat, checksums=checksums)
         if again.index is not None:
             return again
-        shard = place.shard(name)
         try:
             index = scan_shard(shard, stat, checksums=checksums or again.checksums)
         except DataError as error:
@@ -161,7 +161,9 @@ def rows(
 
 def _outcome(place: Place, shard: Wanted, checksums: bool, *, patient: bool) -> Outcome:
     try:
-        found = find_or_build(place, shard.name, shard.stat, checksums=checksums, patient=patient)
+        found = find_or_build(
+            place, shard.name, shard.address, shard.stat, checksums=checksums, patient=patient
+        )
     except Busy:
         return Outcome(shard.number, None)
     except _Unreadable as error:

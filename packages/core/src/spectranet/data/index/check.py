@@ -27,7 +27,10 @@ def unfit(
         checksums: read all of every shard, and compare it with the checksums in its index.
         workers: threads.
     """
-    places = [Place(folder, cache_dir) for folder in shards.folders]
+    places = [
+        Place(folder, cache_dir, alone=shards.has_queries(number))
+        for number, folder in enumerate(shards.folders)
+    ]
 
     def reason(shard: int) -> str:
         place, name, stat = places[shards.folder_S[shard]], shards.name(shard), shards.stat(shard)
@@ -37,7 +40,7 @@ def unfit(
         if not checksums:
             return ""
         try:
-            now = scan_shard(place.shard(name), stat, checksums=True)
+            now = scan_shard(shards.address(shard), stat, checksums=True)
         except DataError as error:
             return str(error)
         return _changed(found.index, now)

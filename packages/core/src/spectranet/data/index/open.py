@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 
@@ -84,11 +85,11 @@ class OpenShards:
     def broken(self) -> dict[str, str]:
         """By address, why a shard can be used only in part or not at all."""
         return {
-            folder.place.shard(name): folder.summary.broken[name]
+            self.shards.address(shard): folder.summary.broken[self.shards.name(shard)]
             for folder in self.folders
             if folder.summary.broken
-            for name in map(self.shards.name, folder.shard_F)
-            if name in folder.summary.broken
+            for shard in folder.shard_F
+            if self.shards.name(shard) in folder.summary.broken
         }
 
     def _totals(self, what: str) -> Counter:
@@ -107,7 +108,7 @@ def open_shards(shards: ShardList, cache_dir: str, how: How | None = None) -> Op
     """
     folders, stale = [], {}
     for number, name in enumerate(shards.folders):
-        place = Place(name, cache_dir)
+        place = Place(name, cache_dir, alone=shards.has_queries(number))
         shard_F = np.flatnonzero(shards.folder_S == number)
         folder, of_folder = _open_folder(place, shards, shard_F, how or How())
         folders.append(folder)
@@ -118,13 +119,15 @@ def open_shards(shards: ShardList, cache_dir: str, how: How | None = None) -> Op
 def _open_folder(
     place: Place, shards: ShardList, shard_F: np.ndarray, how: How
 ) -> tuple[FolderShards, dict[str, str]]:
-    summary, why = _read(place)
+    kept, why = _read(place)
+    summary = _fitting(kept, shards, shard_F)
     if why:
         _log.warning("the index of folder '%s' is made again: %s", place.folder or ".", why)
     wanted_F = np.ones(len(shard_F), dtype=bool) if how.thorough else _changed(summary, shards, shard_F)
     stale: dict[str, str] = {}
     if wanted_F.any():
-        wanted = [Wanted(int(s), shards.name(s), shards.stat(s)) for s in np.unique(shard_F[wanted_F])]
+        numbers = np.unique(shard_F[wanted_F]).tolist()
+        wanted = [Wanted(s, shards.name(s), shards.address(s), shards.stat(s)) for s in numbers]
         summary = _extended(place, summary, shards, wanted, how, stale)
     if stale:
         shard, reason = next(iter(stale.items()))
@@ -161,7 +164,7 @@ def _extended(
             assert outcome.row is not None
             name = shards.name(outcome.number)
             if outcome.stale:
-                stale[place.shard(name)] = outcome.stale
+                stale[shards.address(outcome.number)] = outcome.stale
             (found if outcome.row.readable else unread)[name] = outcome.row
             if len(found) == _ROWS_AT_ONCE:
                 summary, found = summary.updated(found), {}
@@ -170,17 +173,28 @@ def _extended(
     return summary.updated(unread)  # which may be different next time, and is not kept
 
 
-def _read(place: Place) -> tuple[Summary, str]:
-    """The summary in its file; an empty one where there is none or it cannot be used, and why."""
-    why = ""
+def _read(place: Place) -> tuple[list[Summary], str]:
+    """The summaries in their files, and why there is none that can be used though there is a file."""
+    found, why = [], ""
     for address in place.addresses(SUMMARY):
         try:
-            return Summary.from_bytes(read_all(address)), ""
+            found.append(Summary.from_bytes(read_all(address)))
         except Absent:
             continue
         except (Unusable, DataError) as error:
             why = str(error)
-    return Summary(), why
+    return found, "" if found else why
+
+
+def _fitting(summaries: Sequence[Summary], shards: ShardList, shard_F: np.ndarray) -> Summary:
+    """All in one; of a shard that is in several, the row that fits it as it is now."""
+    together = Summary()
+    for each in summaries:
+        better_F = _changed(together, shards, shard_F) & ~_changed(each, shards, shard_F)
+        new_S = together.find(each.name_S) < 0
+        better_S = np.isin(each.name_S, shards.name_S[shard_F[better_F]])
+        together = together.joined(each.only(np.flatnonzero(new_S | better_S)))
+    return together
 
 
 def _written(place: Place, summary: Summary) -> Summary:
@@ -188,7 +202,7 @@ def _written(place: Place, summary: Summary) -> Summary:
     if not len(summary):
         return summary
     with place.lock(SUMMARY):
-        before, _ = _read(place)
+        before = reduce(Summary.joined, _read(place)[0], Summary())
         together = before.joined(summary)
         content = together.to_bytes()
         if not len(before) or content != before.to_bytes():

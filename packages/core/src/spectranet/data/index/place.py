@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from spectranet.data.stores.lock import Busy, locked
 from spectranet.data.stores.store import is_url, write_atomically
@@ -27,23 +27,27 @@ class Place:
     Args:
         folder: of the shards; a URL or a local path.
         cache_dir: local folder; the files lie in ``index/<hash of the folder>`` below it where the
-            folder itself cannot be written.
+            folder itself cannot be written, or is not to be: that of an HTTP server is other people's.
+        alone: the addresses of the shards have queries, which go with nothing that lies beside them.
     """
 
-    def __init__(self, folder: str, cache_dir: str) -> None:
+    def __init__(self, folder: str, cache_dir: str, *, alone: bool = False) -> None:
         self.folder = folder
         absolute = folder if is_url(folder) else os.path.realpath(os.path.expanduser(folder or "."))
         name = hashlib.blake2b(absolute.rstrip("/").encode(), digest_size=8).hexdigest()
         self._spare = os.path.join(os.path.expanduser(cache_dir), "index", name)
-        self._beside = is_url(folder) or os.access(absolute, os.W_OK)
+        self._alone = alone
+        if is_url(folder):
+            self._beside = not alone and not folder.startswith(("http://", "https://"))
+        else:
+            self._beside = os.access(absolute, os.W_OK)
 
-    def shard(self, name: str) -> str:
-        """The address of a shard."""
-        return _joined(self.folder, name)
-
-    def addresses(self, name: str) -> tuple[str, str]:
-        """Where an index file may lie: beside the shards, and below the cache."""
-        return _joined(self.folder, name), os.path.join(self._spare, name)
+    def addresses(self, name: str) -> list[str]:
+        """Where an index file may lie, the place that answers sooner first."""
+        beside, spare = _joined(self.folder, name), os.path.join(self._spare, name)
+        if self._alone:
+            return [spare]
+        return [spare, beside] if is_url(self.folder) else [beside, spare]
 
     def write(self, name: str, content: bytes) -> str:
         """Write an index file atomically; returns its address.
@@ -51,10 +55,12 @@ class Place:
         Raises:
             DataError: it can be written neither beside the shards nor below the cache.
         """
-        beside, spare = self.addresses(name)
+        beside, spare = _joined(self.folder, name), os.path.join(self._spare, name)
         if self._beside:
             try:
                 write_atomically(beside, content)
+                with suppress(OSError):  # it is older
+                    os.unlink(spare)
                 return beside
             except DataError as error:
                 _log.info("indexes of '%s' go to '%s': %s", self.folder, self._spare, error)

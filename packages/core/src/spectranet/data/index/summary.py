@@ -124,6 +124,20 @@ class Summary:
             )
         )
 
+    def only(self, chosen: np.ndarray) -> Summary:
+        """With the rows of these numbers, which ascend, and no others."""
+        to_S = np.full(len(self), -1)
+        to_S[chosen] = np.arange(len(chosen))
+        names = {*map(os.fsdecode, self.name_S[chosen].tolist())} if self.broken else ()
+        return Summary(
+            name_S=self.name_S[chosen],
+            size_S=self.size_S[chosen],
+            stamp_S=self.stamp_S[chosen],
+            samples=self.samples.moved(to_S).sorted(),
+            refused=self.refused.moved(to_S).sorted(),
+            broken={name: why for name, why in self.broken.items() if name in names},
+        )
+
     def joined(self, other: Summary) -> Summary:
         """With the rows of another added or in the place of its own."""
         if not len(self) or not len(other):

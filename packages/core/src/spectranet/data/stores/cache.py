@@ -231,6 +231,9 @@ def _download(url: str, stat: Stat, part: BinaryIO) -> None:
 @lru_cache(maxsize=_MOST_KNOWN)
 def _name(url: str, stat: Stat) -> str:
     """Of the copy: another where the object is another. Ends with the shard's own name, for people."""
-    digest = hashlib.blake2b(repr((url, stat)).encode(), digest_size=12, person=b"copy").hexdigest()
-    shard = re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2])
+    plain = url.partition("?")[0]
+    # A signature is another at each start. Where nothing else tells versions apart, it must.
+    known_by = repr((plain if stat.stamp else url, stat)).encode()
+    digest = hashlib.blake2b(known_by, digest_size=12, person=b"copy").hexdigest()
+    shard = re.sub(r"[^\w.-]", "_", plain.rpartition("/")[2])
     return f"{digest}-{os.fsencode(shard)[-100:].decode(errors='ignore')}"

@@ -96,10 +96,11 @@ def listing(folder: str, timeout_s: float) -> list[Mapping[str, Any]]:
     return list(_call(fs, "ls", path, detail=True, timeout_s=timeout_s))
 
 
-def glob(pattern: str, timeout_s: float) -> list[str]:
+def glob(pattern: str, timeout_s: float) -> dict[str, Mapping[str, Any]]:
+    """By address, sorted, what :func:`listing` says of each match."""
     fs, path = file_system(pattern)
-    found = _call(fs, "glob", path, timeout_s=timeout_s)
-    return sorted(fs.unstrip_protocol(name) for name in found)
+    found = _call(fs, "glob", path, detail=True, timeout_s=timeout_s)
+    return {fs.unstrip_protocol(name): found[name] for name in sorted(found)}
 
 
 def lists_sizes(url: str) -> bool:

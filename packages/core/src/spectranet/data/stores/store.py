@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, BinaryIO
 
 from spectranet.data.stores import patience, remote
@@ -82,7 +83,8 @@ def stat_all(paths: Sequence[str]) -> list[Stat | None]:
     """
     folders: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        folders[posixpath.dirname(path) if is_url(path) and remote.lists_sizes(path) else ""].append(path)
+        listed = is_url(path) and remote.lists_sizes(path) and "?" not in path
+        folders[posixpath.dirname(path) if listed else ""].append(path)
     found: dict[str, Stat | None] = {}
     for folder, inside in folders.items():
         if folder and len(inside) > _ALONE:
@@ -195,26 +197,28 @@ def write_atomically(path: str, content: bytes) -> None:
         raise DataError(f"'{path}' cannot be written: {error.strerror or error}") from error
 
 
-def list_tars(folder: str) -> list[str]:
-    """The ``*.tar`` in a folder, sorted; none where there is no such folder.
+def list_tars(folder: str) -> dict[str, Stat | None]:
+    """The ``*.tar`` in a folder, sorted, each with what the listing says of it; none without a folder.
 
     Raises:
         DataError: it cannot be listed.
     """
     if not is_url(folder):
-        return sorted(local_glob.glob(os.path.join(local_glob.escape(_local(folder)), "*.tar")))
-    return sorted(address for address, _ in _listing(folder.rstrip("/")) if address.endswith(".tar"))
+        return dict.fromkeys(sorted(local_glob.glob(f"{local_glob.escape(_local(folder))}/*.tar")))
+    listed = sorted(_listing(folder.rstrip("/")), key=itemgetter(0))
+    return {address: _as_listed(address, said) for address, said in listed if address.endswith(".tar")}
 
 
-def glob(pattern: str) -> list[str]:
-    """What matches ``*``, ``?`` and ``[…]``, sorted.
+def glob(pattern: str) -> dict[str, Stat | None]:
+    """What matches ``*``, ``?`` and ``[…]``, sorted, each with what the listing says of it.
 
     Raises:
         DataError: the store cannot be listed.
     """
     if not is_url(pattern):
-        return sorted(local_glob.glob(_local(pattern)))
-    return persist(pattern, lambda: remote.glob(pattern, patience.PATIENCE.listing_s))
+        return dict.fromkeys(sorted(local_glob.glob(_local(pattern))))
+    found = persist(pattern, lambda: remote.glob(pattern, patience.PATIENCE.listing_s))
+    return {address: _as_listed(address, said) for address, said in found.items()}
 
 
 # ------------------------------------------------------------------------------------------ local
@@ -265,6 +269,10 @@ def _as_stat(url: str, said: Mapping[str, Any]) -> Stat:
             f"'{url}': the server does not say its size, so nothing can be read out of its middle"
         )
     return Stat(int(said["size"]), remote.stamp(said))
+
+
+def _as_listed(url: str, said: Mapping[str, Any]) -> Stat | None:
+    return _as_stat(url, said) if said.get("size") is not None and remote.lists_sizes(url) else None
 
 
 def _listed(folder: str) -> dict[str, Stat | None]:
