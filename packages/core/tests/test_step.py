@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import toy
 from launch import launch
+from toy_run import micro_batches, toy_model
 
 from spectranet.config.schema import OptimizerConfig
 from spectranet.train.optimizer import learning_rate
@@ -73,3 +76,19 @@ def test_learning_rate_warms_up_linearly_and_falls_to_the_floor():
     middle = 10 + (109 - 10) / 2
     assert (rates[int(middle)] + rates[int(middle) + 1]) / 2 == pytest.approx(0.55, abs=1e-3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_encoders_may_give_slices_without_a_warning(monkeypatch, recwarn):
+    whole = toy.ToyEncoder.forward
+
+    def sliced(encoder, inputs):
+        encoded = whole(encoder, inputs)
+        tokens = encoded.tokens_BND
+        return replace(encoded, tokens_BND=torch.cat([tokens[:, :1], tokens], 1)[:, 1:])
+
+    monkeypatch.setattr(toy.ToyEncoder, "forward", sliced)
+    model, _, world = toy_model()
+    with torch.enable_grad():
+        _, encoded = model("embed", ("pair",), micro_batches(world, 1)[0])
+    assert encoded["left"].tokens_BND._is_view()
+    assert not [str(each.message) for each in recwarn if "view" in str(each.message)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,12 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
         if isinstance(module, FSDPModule) and hasattr(module, "set_reduce_scatter_unused_params"):
             module.set_reduce_scatter_unused_params(True, recurse=False)
     model.touch_objectives = not hasattr(FSDPModule, "set_reduce_scatter_unused_params")
+    # With train.keep_encoded the root hands out encoders' tokens, slices where a trunk keeps a class token
+    # before them, and takes them back in pass 2. Nothing changes them in place, which the warning is about;
+    # clones would cost their memory.
+    warnings.filterwarnings(
+        "ignore", r"FSDP2-wrapped module \(FSDPSpectraNet\) returned a view tensor", UserWarning
+    )
 
 
 def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_inputs: bool = True) -> None:
