@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from numbers_modality import decode, numbers
 
-from spectranet import ConfigError, DataError, OpenOptions, Preview, RawSample, Reader, SourceConfig
+from spectranet import ConfigError, DataError, Preview, RawSample, Reader, SourceConfig
 from spectranet.config import Config, DataConfig, EvalConfig, TrainConfig
 from spectranet.data.mixing import Mixture
 from spectranet.data.schedule import Schedule
-from spectranet.survey.bare_path import guess_source, source_name
 from spectranet.survey.charts import bar_edges, histogram
 from spectranet.survey.figures import Distribution
 from spectranet.survey.page import survey_page
@@ -372,52 +371,3 @@ def test_text_fits_80_columns_whatever_is_found():
     text = as_text(survey({"source-with-a-rather-long-name": memory}, samples=9))
 
     assert max(map(len, text.splitlines())) <= 80
-
-
-# --------------------------------------------------------------------------------------- bare paths
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("shards/laion/{000..099}.tar", "laion"),
-        ("pairs.jsonl", "pairs"),
-        ("data/*.tar", "data"),
-        ("s3://bucket/my set/part.tar", "part"),
-        ("*.tar", "data"),
-    ],
-)
-def test_a_source_is_named_after_its_path(path: str, name: str):
-    assert source_name(path) == name
-
-
-def guess(*found: str) -> tuple[SourceConfig, list[str]]:
-    modalities = {
-        "image": numbers("image", "jpg", "image"),
-        "sound": numbers("sound", "wav", "mp4"),
-        "clip": numbers("clip", "mp4", "webm"),
-    }
-    sets = {"p": Memory(3, lambda row: b"1", found=found)}
-    return guess_source("p", modalities, readers(**sets), OpenOptions())
-
-
-def test_a_field_goes_to_the_modality_that_prefers_it_and_the_other_is_mentioned():
-    source, notes = guess("mp4", "jpg", "json")
-
-    assert source.modalities == ["clip", "image"] and source.fields == {}
-    assert notes == ["'mp4' could give sound too: fields.sound=mp4, and sound among the modalities"]
-
-
-def test_a_column_of_paths_is_read_as_what_it_names():
-    source, _ = guess("image_path", "id")
-
-    assert source.modalities == ["image"] and source.fields == {"image": "image_path"}
-
-
-def test_fields_that_nothing_reads_are_answered_with_what_was_found():
-    with pytest.raises(
-        DataError, match=r"(?s)no loaded modality reads a field of it.*found: title.*fields\.MODALITY=title"
-    ):
-        guess("title")
-    with pytest.raises(DataError, match=r"does not exist|no reader takes"):
-        guess_source("nowhere.tar", {}, readers(), OpenOptions())

@@ -87,12 +87,10 @@ class Reader:
     - ``found: Collection[str]``: which fields there are; as a mapping, also how many rows have each;
     - ``parts: Sequence[int]``: number of rows of each part (shard), where rows are numbered part after
       part. Parts are shuffled, then rows within windows of parts, so that few parts are open at once;
-    - ``identity: str``: a digest of which samples the rows are, by what is cheap to know: names, sizes. A
-      copy elsewhere has the same one. Ranks and resumed runs are refused where it differs;
+    - ``identity: str``: a digest of the files' names and sizes, or the like; a copy elsewhere has the same;
     - ``broken: Mapping[str, str]``: parts that can be read only in part or not at all, and why;
     - ``key(row: int) -> str``: a method, what to call a row that cannot be read; must not touch storage;
-    - ``ahead(parts: Sequence[int])``: a method, called from the loading processes with the parts whose
-      rows are wanted soon; must return at once.
+    - ``ahead(parts: Sequence[int])``: a method, told by loaders which are wanted soon; must return at once.
     """
 
     name: str
