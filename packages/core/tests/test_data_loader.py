@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
 import time
-import traceback
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numbers_modality import numbers
 
-from spectranet import Batch, ConfigError, DataError, PluginError
+from spectranet import Batch, ConfigError, DataError
 from spectranet.config import Config, DataConfig, EvalConfig, SourceConfig, TrainConfig
 from spectranet.data.loader import EvalData, TrainStream
 from spectranet.data.readers import readers
@@ -307,30 +304,6 @@ def test_a_source_without_a_usable_sample_ends_the_run_with_a_plain_message(tmp_
         "source 's': none of the 20 samples that were tried (of 20) can be used\n"
     )
     assert "Traceback" not in str(caught.value)
-
-
-def broken_transform(config, train):
-    return _raise_bug
-
-
-def _raise_bug(raw, rng):
-    raise KeyError("a bug")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_bug_is_not_taken_for_a_bad_sample_and_names_the_one_it_met(folder, workers):
-    buggy = {"left": replace(LEFT, build_transform=broken_transform), "right": RIGHT}
-    only = {"pairs": SourceConfig(path=str(folder / "pairs.tar"), modalities=["left", "right"])}
-    begun = TrainStream(config(folder, sources=only, data={"workers": workers}), buggy, readers(), RATIOS)
-    with pytest.raises(PluginError) as caught:
-        list(begun)
-    begun.close()
-    assert re.match(
-        r"source 'pairs', sample 'pairs\.tar/\d+': KeyError: 'a bug'\n.*SPECTRANET_DEBUG=1$",
-        str(caught.value),
-    )
-    assert not caught.value.same_on_all_ranks, "each rank has to tell its own"
-    assert "in _raise_bug" in "".join(traceback.format_exception(caught.value)), "for SPECTRANET_DEBUG=1"
 
 
 # ----------------------------------------------------------------------------------------- workers
