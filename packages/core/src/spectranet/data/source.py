@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,8 +83,7 @@ class Source:
         Raises:
             DataError: it cannot be read, or lacks a modality; names the key.
         """
-        wanted = dict.fromkeys(name for names in self.fields.values() for name in names)
-        raw = self.samples.read(row, tuple(wanted))
+        raw = self.samples.read(row, self._wanted)
         content = {}
         for modality in self.modalities:
             names = self.fields[modality]

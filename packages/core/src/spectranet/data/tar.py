@@ -10,8 +10,11 @@ The index of a shard is loaded when a row of it is read. Suffixes: S shards, K s
 
 from __future__ import annotations
 
+import sys
 import threading
 import zlib
+from array import array
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,8 +88,8 @@ class TarSamples:
         for fields, count in samples.items():
             counted.update(dict.fromkeys(fields, count))
         self.found = dict(sorted(counted.items()))
-        self._last = np.cumsum(self.parts)
-        """int64 (S,): number of rows up to the end of each shard."""
+        self._last = array("q", np.cumsum(self.parts, dtype=np.int64).tobytes())
+        """Number of rows up to the end of each shard; an array of Python's, which is bisected sooner."""
         self._cache = ShardCache(options.cache_dir, options.cache_bytes)
         self._loaded: OrderedDict[int, _Shard] = OrderedDict()
         self._lock = threading.Lock()
@@ -98,7 +101,7 @@ class TarSamples:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def __len__(self) -> int:
-        return int(self._last[-1])
+        return self._last[-1]
 
     @property
     def identity(self) -> str:
@@ -113,11 +116,11 @@ class TarSamples:
         """
         number, place = self._find(row)
         shard = self._shard(number)
-        sample = int(shard.kept[place])
-        members = shard.index.members(sample)
+        sample = shard.kept.item(place)
+        extensions = shard.index.signature(sample)
         key = f"{shard.name}/{shard.index.key(sample)}"
-        contents = self._contents(shard, {name: members[name] for name in to_read(wanted, members)})
-        return RawSample(key, read_fields(wanted, members, contents.__getitem__, key))
+        contents = self._contents(shard, shard.index.members(sample, to_read(wanted, extensions)))
+        return RawSample(key, read_fields(wanted, extensions, contents.__getitem__, key))
 
     def key(self, row: int) -> str:
         """What :meth:`read` calls it, or ``0001.tar[17]`` where the shard's index is not at hand."""
@@ -129,8 +132,8 @@ class TarSamples:
 
     def _find(self, row: int) -> tuple[int, int]:
         """Number of the shard, and of the sample among those that are kept of it."""
-        number = int(np.searchsorted(self._last, row, side="right"))
-        return number, row - (int(self._last[number]) - int(self.parts[number]))
+        number = bisect_right(self._last, row)
+        return number, row - (self._last[number - 1] if number else 0)
 
     def ahead(self, parts: Sequence[int]) -> None:
         """Fetch shards of a remote store in the background."""
@@ -144,20 +147,22 @@ class TarSamples:
 
     def _contents(self, shard: _Shard, members: Mapping[str, Member]) -> dict[str, bytes]:
         """The bytes of each field; what lies side by side, as a sample's members do, is one read."""
-        start = min((each.offset for each in members.values()), default=0)
-        end = max((each.offset + each.size for each in members.values()), default=0)
-        if end - start > sum(each.size for each in members.values()) + _GAP:
-            contents = {name: self._read(shard, each.offset, each.size) for name, each in members.items()}
-        else:
-            block = self._read(shard, start, end - start)
-            spans = {name: (each.offset - start, each.size) for name, each in members.items()}
-            contents = {name: block[first : first + size] for name, (first, size) in spans.items()}
-        for name, member in members.items():
-            if member.crc32 is not None and zlib.crc32(contents[name]) != member.crc32:
+        start, end, asked = sys.maxsize, 0, 0
+        for offset, size, _ in members.values():
+            start, end, asked = min(start, offset), max(end, offset + size), asked + size
+        contents = {}
+        apart = end - start > asked + _GAP
+        block = b"" if apart or not members else self._read(shard, start, end - start)
+        for name, (offset, size, crc32) in members.items():
+            content = (
+                self._read(shard, offset, size) if apart else block[offset - start : offset - start + size]
+            )
+            if crc32 is not None and zlib.crc32(content) != crc32:
                 raise DataError(
-                    f"shard '{shard.address}': the bytes of its '{name}' at {member.offset} are not those "
+                    f"shard '{shard.address}': the bytes of its '{name}' at {offset} are not those "
                     "that were indexed (CRC-32); it is damaged"
                 )
+            contents[name] = content
         return contents
 
     def _read(self, shard: _Shard, offset: int, size: int) -> bytes:

@@ -6,6 +6,7 @@ The index of ``000.tar`` lies beside it in ``000.tar.index``. Suffixes: K sample
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -96,19 +97,21 @@ class ShardIndex:
 
     def key(self, sample: int) -> str:
         """Bytes that are not UTF-8 are written as ``\\xff``, so that every key can be printed."""
-        start = int(self.key_end_K[sample - 1]) if sample else 0
-        return self.keys[start : int(self.key_end_K[sample])].tobytes().decode("utf-8", "backslashreplace")
+        start = self.key_end_K.item(sample - 1) if sample else 0
+        return self.keys[start : self.key_end_K.item(sample)].tobytes().decode("utf-8", "backslashreplace")
 
-    def members(self, sample: int) -> dict[str, Member]:
-        """By field."""
-        fields = self.signatures[self.signature_K[sample]]
-        mine = slice(self._first[sample], self._first[sample] + len(fields))
-        crc32s = [None] * len(fields) if self.crc32_M is None else self.crc32_M[mine].tolist()
-        blocks, sizes = self.block_M[mine].tolist(), self.size_M[mine].tolist()
-        return {
-            name: Member(block * BLOCK, size, crc32)
-            for name, block, size, crc32 in zip(fields, blocks, sizes, crc32s, strict=True)
-        }
+    def signature(self, sample: int) -> Signature:
+        return self.signatures[self.signature_K.item(sample)]
+
+    def members(self, sample: int, fields: Iterable[str] | None = None) -> dict[str, Member]:
+        """By field: those ``fields`` of a sample, or all that it has."""
+        has, first = self.signature(sample), self._first.item(sample)
+        found = {}
+        for name in has if fields is None else fields:
+            member = first + has.index(name)
+            crc32 = None if self.crc32_M is None else self.crc32_M.item(member)
+            found[name] = Member(self.block_M.item(member) * BLOCK, self.size_M.item(member), crc32)
+        return found
 
     def row(self, stat: Stat | None = None) -> ShardRow:
         """Its line of the summary; ``stat`` is what a listing says of the same shard."""
