@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
+import pytest
 from numbers_modality import numbers
 from ranges import serving
 from remote_shards import copies, fetching, soon
 from small_shards import run_index
 
+from spectranet import DataError, OpenOptions
 from spectranet.config import Config, DataConfig, SourceConfig
 from spectranet.data.readers import readers
+from spectranet.survey.bare_path import guess_source
 from spectranet.survey.survey import make_survey
 
 
@@ -44,3 +48,35 @@ def test_a_shard_of_an_object_store_is_read_by_ranges_and_never_fetched(tmp_path
     assert len(found.sources[0].looks.usable) == 20
     assert sum(last + 1 - first for first, last in spans) < 1000, "three bytes a look, of a megabyte"
     assert copies(cache) == []
+
+
+# --------------------------------------------------------------------------------------- bare paths
+
+IMAGE, TEXT = numbers("image", "jpg"), numbers("text", "txt", "text")
+
+
+def notes_of(path: Path) -> list[str]:
+    return guess_source(str(path), {"image": IMAGE, "text": TEXT}, readers(), OpenOptions())[1]
+
+
+def test_a_caption_in_the_json_of_pictures_is_named_with_the_option_that_takes_it(tmp_path):
+    entry = {"url": "http://x", "width": 3, "meta": {"caption": "a cat"}}
+    members = {"0.jpg": b"1", "1.jpg": b"1", "1.json": json.dumps(entry).encode()}
+
+    assert notes_of(write_tar(tmp_path / "s.tar", members)) == [
+        "'json' could give text too: fields.text=json.meta.caption, and text among the modalities "
+        "(its texts: json.meta.caption, json.url)"
+    ]
+    assert notes_of(write_tar(tmp_path / "t.tar", members | {"1.txt": b"a cat"})) == []
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{", b'{"width": 3}'])
+def test_json_without_text_is_no_caption(tmp_path, content):
+    assert notes_of(write_tar(tmp_path / "s.tar", {"0.jpg": b"1", "0.json": content})) == []
+
+
+def test_where_only_json_is_left_the_mistake_names_its_caption(tmp_path):
+    path = write_tar(tmp_path / "s.tar", {"0.json": b'{"caption": "a cat"}'})
+
+    with pytest.raises(DataError, match=r"fields\.MODALITY=json\.caption$"):
+        notes_of(path)

@@ -8,15 +8,19 @@ JSON file: ``fields: {text: json.caption}`` reads ``caption`` from it, and ``jso
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from spectranet.data.options import OpenOptions
 from spectranet.data.where import as_text
-from spectranet.errors import DataError
+from spectranet.errors import DataError, did_you_mean
 
-__all__ = ["encoded", "lacking", "offered", "one_value", "read_fields", "to_read"]
+__all__ = ["encoded", "entries", "lacking", "no_entry", "offered", "one_value", "read_fields", "to_read"]
 
 _JSON = "json."
+_FEW = 12
+"""Entries that a message names."""
+_DEEPEST = 4
+"""Levels of objects in which entries are named."""
 
 
 def offered(extensions: Collection[str], options: OpenOptions) -> set[str]:
@@ -87,6 +91,38 @@ def one_value(value: object, place: str, field: str) -> object:
         kind = "a list" if isinstance(value, list) else "an object"
         raise DataError(f"{place}: '{field}' holds {kind}, not one value")
     return value
+
+
+def entries(content: bytes, place: str) -> dict[str, object]:
+    """What a sample's JSON holds, by name; of nested objects ``meta.alt``.
+
+    Raises:
+        DataError: it cannot be parsed.
+    """
+    return _named(_parsed(content, place), "", 0)
+
+
+def _named(value: Mapping[str, object], above: str, depth: int) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, item in value.items():
+        name = above + key.lower()
+        if isinstance(item, dict) and item and depth < _DEEPEST:
+            found |= _named(item, f"{name}.", depth + 1)
+        else:
+            found[name] = item
+    return found
+
+
+def no_entry(names: Sequence[str], content: bytes, place: str) -> str:
+    """Why a sample's JSON gives no text for ``names``, and what it has; goes on after ``(looked for …)``."""
+    there = entries(content, place)
+    asked = [name.removeprefix(_JSON) for name in names]
+    if empty := [name for name in asked if name in there]:
+        return f"; its '{', '.join(empty)}' is empty"
+    hint = next(filter(None, (did_you_mean(name, there) for name in asked)), "")
+    # In quotes, so that failures which differ in nothing else count as one reason.
+    listed = ", ".join([*list(there)[:_FEW], *(["…"] if len(there) > _FEW else [])])
+    return f".{hint} Its JSON has '{listed}'"
 
 
 def _parsed(content: bytes, place: str) -> dict[str, object]:

@@ -21,6 +21,7 @@ import numpy as np
 from spectranet.config import DataConfig, SourceConfig
 from spectranet.contracts import Modality, Reader, SampleSet
 from spectranet.data.manifest import LITERAL_COLUMNS
+from spectranet.data.members import no_entry
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
 from spectranet.errors import ConfigError, DataError, PluginError, did_you_mean
@@ -77,6 +78,11 @@ class Source:
             )
         return parts
 
+    @cached_property
+    def _wanted(self) -> tuple[str, ...]:
+        """Every field that a modality may come from, once."""
+        return tuple(dict.fromkeys(name for names in self.fields.values() for name in names))
+
     def read(self, row: int) -> tuple[str, dict[str, bytes]]:
         """Key of the sample in ``row`` and the undecoded bytes of each modality.
 
@@ -89,9 +95,16 @@ class Source:
             names = self.fields[modality]
             found = next((name for name in names if name in raw.fields), None)
             if found is None:
-                raise DataError(f"sample '{raw.key}' has no {modality} (looked for {', '.join(names)})")
+                looked = f"sample '{raw.key}' has no {modality} (looked for {', '.join(names)})"
+                raise DataError(looked + self._why_no_entry(row, names, raw.key))
             content[modality] = raw.fields[found]
         return raw.key, content
+
+    def _why_no_entry(self, row: int, names: Sequence[str], key: str) -> str:
+        """What the sample's JSON has instead, where an entry of it was looked for."""
+        asked = [name for name in names if name.startswith("json.")]
+        found = self.samples.read(row, ("json",)).fields if asked else {}
+        return no_entry(asked, found["json"], key) if "json" in found else ""
 
     def key(self, row: int) -> str:
         """What to call the sample in ``row`` where it cannot be read; asks nothing of the storage."""

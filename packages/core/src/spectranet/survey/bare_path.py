@@ -7,13 +7,17 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from spectranet.config import SourceConfig
-from spectranet.contracts import Modality, Reader
+from spectranet.contracts import Modality, Reader, SampleSet
+from spectranet.data.manifest import LITERAL_COLUMNS
+from spectranet.data.members import entries
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
 from spectranet.errors import DataError
 
 __all__ = ["guess_source", "source_name"]
 
+_FEW = 8
+"""Samples that are asked for their JSON, and entries that a note names."""
 _PATH_ENDING = re.compile(r"_(path|file)$")
 
 
@@ -33,9 +37,17 @@ def guess_source(
             raise DataError(missing_source(path))
         formats = ", ".join(each.name for each in readers)
         raise DataError(f"no reader takes '{path}' by its name; formats: {formats}")
-    found = list(getattr(reader.open(path, options), "found", ()))
+    samples = reader.open(path, options)
+    found = list(getattr(samples, "found", ()))
     fields = {_field_of(name): name for name in reversed(found)}
     chosen, notes = _share_out(fields, modalities)
+    textless = _without_text(chosen, modalities)
+    texts = _texts(samples) if textless and "json" in found else []
+    for name in textless if texts else ():
+        others = f" (its texts: {', '.join(texts[:_FEW])})" if len(texts) > 1 else ""
+        notes.append(
+            f"'json' could give {name} too: fields.{name}={texts[0]}, and {name} among the modalities{others}"
+        )
     if not chosen:
         listed = ", ".join(found) or "none"
         loaded = "; ".join(f"{name}: {', '.join(each.fields)}" for name, each in modalities.items())
@@ -45,7 +57,7 @@ def guess_source(
             "  to say which is which:  spectranet data inspect "
             f"data.sources.{source_name(path)}.path={path} "
             f"'data.sources.{source_name(path)}.modalities=[…]' "
-            f"data.sources.{source_name(path)}.fields.MODALITY={found[0] if found else 'FIELD'}"
+            f"data.sources.{source_name(path)}.fields.MODALITY={[*texts, *found, 'FIELD'][0]}"
         )
     unusual = {name: fields[field] for name, field in chosen.items() if fields[field] != field}
     return SourceConfig(path=path, modalities=sorted(chosen), fields=unusual), notes
@@ -86,6 +98,27 @@ def _share_out(
             for _, name in takers[1:]
         ]
     return chosen, notes
+
+
+def _without_text(chosen: Collection[str], modalities: Mapping[str, Modality]) -> list[str]:
+    """Modalities that are text by the names of their fields, and have none of these."""
+    takers = {name for name, each in modalities.items() if not LITERAL_COLUMNS.isdisjoint(each.fields)}
+    return sorted(takers - set(chosen))
+
+
+def _texts(samples: SampleSet) -> list[str]:
+    """Entries of the first JSON that are text, as ``fields`` names them; those named like captions first."""
+    for row in range(min(_FEW, len(samples))):
+        try:
+            content = samples.read(row, ("json",)).fields.get("json", b"{}")
+            there = entries(content, f"row {row}")
+        except DataError:
+            continue
+        texts = [name for name, value in there.items() if isinstance(value, str) and value]
+        if texts:
+            texts.sort(key=lambda name: name.rpartition(".")[2] not in LITERAL_COLUMNS)
+            return [f"json.{name}" for name in texts]
+    return []
 
 
 def _rank(modality: Modality, field: str) -> int:
