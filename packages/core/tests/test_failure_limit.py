@@ -35,6 +35,12 @@ def test_reasons_that_differ_by_names_and_numbers_only_are_one():
     assert (failures.tried, failures.failed, len(failures.examples)) == (14, 13, 10)
 
 
+def test_the_bytes_that_bad_files_start_with_do_not_make_many_reasons_of_one():
+    starts = ["66 6c 61 63", "52 49 46 46 00 00", "ff d8", "be ad 12"]
+    reasons = tally(Skipped("s", "k", f"not a JPEG, PNG or WebP (starts with {each})") for each in starts)
+    assert [each.count for each in reasons.values()] == [4]
+
+
 def test_the_number_of_reasons_is_bounded():
     words = ("".join(chr(97 + int(digit)) for digit in str(i)) for i in range(5000))
     reasons = tally(Skipped("s", "k", word) for word in words)
@@ -114,8 +120,16 @@ def test_the_error_names_source_share_limit_reasons_and_the_next_command(tmp_pat
         "  20 x  'k0': it is bad",
         f"  all of them:  {tmp_path / 'failures'}",
         "  a checkpoint of step 7 is written: mend the source and repeat the command to go on",
-        "  or accept the loss:  data.failure_limit=0.04",
+        "  or accept the loss:  data.failure_limit=0.4",
     ]
+
+
+@pytest.mark.parametrize(("tried", "failed"), [(105, 17), (1_000_000, 20_000), (12, 11), (200, 11)])
+def test_the_limit_that_is_suggested_lets_as_bad_a_source_through_to_the_end(tmp_path, world, tried, failed):
+    *_, line = str(limit(0.01, tried, failed).error(world, 7, tmp_path)).splitlines()
+    suggested = float(line.partition("data.failure_limit=")[2])
+    assert failed / tried < suggested <= 1.0
+    assert limit(suggested, 100 * tried, 100 * failed).passed() == []
 
 
 def test_ranks_judge_together_and_tell_the_reasons_of_all():

@@ -15,8 +15,8 @@ _OTHERS = "other reasons"
 _LONGEST_KEY = 200
 _LONGEST_REASON = 400
 
-_VARIABLE = re.compile(r"'[^']*'|\d[\d.,]*")
-"""Names and numbers: what differs from sample to sample where the reason is the same."""
+_VARIABLE = re.compile(r"'[^']*'|\b[0-9a-f]{2}(?: [0-9a-f]{2})+\b|\d[\d.,]*")
+"""Names, bytes (``66 6c``) and numbers: what differs from sample to sample where the reason is the same."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Failures:
     tried: int = 0
     failed: int = 0
     reasons: dict[str, Reason] = field(default_factory=dict)
-    """By what it says apart from names and numbers."""
+    """By what it says apart from names, bytes and numbers."""
     examples: list[Skipped] = field(default_factory=list)
     """The first ten."""
 
@@ -98,7 +98,7 @@ def worst(reasons: Mapping[str, Reason], most: int = _EXAMPLES) -> str:
 
 
 def limit_that_accepts(share: float) -> float:
-    """A round number well above a share of failures: twice it, in steps of its first digit."""
+    """A round number well above a share of failures: twice it, in steps of its first digit, 1 at most."""
     digit = 10.0 ** math.floor(math.log10(share))
     return min(1.0, round(math.ceil(2 * share / digit) * digit, 6))
 

@@ -95,7 +95,7 @@ class FailureLimit:
         shares = []
         for name in self.passed():
             tried, failed = self._since[name]
-            shares.append(failed / max(tried, _FEWEST_TRIED))
+            shares.append(failed / tried)  # not of the fewest: it would stop again when so many are tried
             parts.append(
                 f"source '{name}': {failed:,} of {tried:,} samples could not be used "
                 f"({as_percent(failed / tried)}); data.failure_limit is {as_percent(self.limit)}"
