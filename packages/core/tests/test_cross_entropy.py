@@ -15,6 +15,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from spectranet import chunked_cross_entropy
+from spectranet.model import cross_entropy
 from spectranet.train.distributed import World, start_world
 
 
@@ -78,7 +79,10 @@ def test_any_sizes_chunks_and_targets_give_the_loss_and_gradients_of_full_logits
 
 
 @pytest.mark.parametrize("dtype, most", [(torch.float32, 1e-5), (torch.bfloat16, 1e-3)])
-def test_the_precision_of_the_inputs_bounds_the_error(dtype: torch.dtype, most: float) -> None:
+def test_the_precision_of_the_inputs_bounds_the_error(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, most: float
+) -> None:
+    monkeypatch.setattr(cross_entropy, "_PIECES", 700)  # so that several are put together
     states, weight, bias = copies(leaves(200, 64, 3000), dtype)
     with torch.no_grad():
         weight /= 8  # logits of variance 1

@@ -13,6 +13,9 @@ from torch.autograd.function import once_differentiable
 
 __all__ = ["chunked_cross_entropy"]
 
+_PIECES = 4096
+"""Rows of the weight whose gradient is computed at once where it is summed in another dtype."""
+
 
 def chunked_cross_entropy(
     states_RD: Tensor,
@@ -86,7 +89,6 @@ class _Chunks:
         self.grad_states = torch.zeros_like(states_RD) if states else None
         self.grad_weight = torch.zeros_like(weight_VD, dtype=full) if weight else None
         self.grad_bias = self.full.new_zeros(len(weight_VD)) if bias else None
-        self.part_VD = torch.empty_like(self.weight_VD) if weight and self.mixed else None
 
     def loss(self, rows: slice, targets_C: Tensor) -> Tensor:
         """The loss of these rows, summed; their share of the gradients is added."""
@@ -104,13 +106,9 @@ class _Chunks:
 
     def gradients(self) -> tuple[Tensor | None, ...]:
         """Those at states, weight and bias, in the dtypes of these."""
-        weight_dtype, bias_dtype = self.dtypes
-        weight, bias = self.grad_weight, self.grad_bias
-        if weight is not None and self.part_VD is not None and self.part_VD.dtype == weight_dtype:
-            weight = self.part_VD.copy_(weight)  # its memory is free now
-        elif weight is not None:
-            weight = weight.to(weight_dtype)
-        return self.grad_states, weight, None if bias is None else bias.to(bias_dtype)
+        del self.logits, self.full  # before there are two copies of the weight's
+        both = zip((self.grad_weight, self.grad_bias), self.dtypes, strict=True)
+        return self.grad_states, *(None if grad is None else grad.to(dtype) for grad, dtype in both)
 
     def _add_gradients(self, rows: slice, full_CV: Tensor, slope_CV: Tensor) -> None:
         if self.grad_bias is not None:
@@ -120,7 +118,9 @@ class _Chunks:
         if self.grad_weight is not None and not self.mixed:
             self.grad_weight.addmm_(slope_CV.T, self.states_RD[rows])
         elif self.grad_weight is not None:
-            self.grad_weight += torch.mm(slope_CV.T, self.states_RD[rows], out=self.part_VD)
+            # in pieces that stay in the cache until they are added
+            for slope, grad in zip(slope_CV.split(_PIECES, 1), self.grad_weight.split(_PIECES), strict=True):
+                grad += slope.T @ self.states_RD[rows]
 
 
 def _loss_then_slope(logits_CV: Tensor, targets_C: Tensor, slope_too: bool) -> Tensor:
