@@ -242,7 +242,7 @@ def test_overrides_of_a_source_reach_the_transform_nested_ones_too(folder):
         ({"weight": 0.0}, "source 's': weight must be a positive number, not 0.0"),
         ({"overrides": {"left": {"ofset": 1}}}, r"(?s)source 's': overrides of modality 'left': .*ofset"),
         ({"overrides": {"left": {"offset": "x"}}}, r"(?s)source 's': overrides of modality 'left': .*'x'"),
-        ({"where": {"split": "none"}}, r"(?s)source 's': no sample .* can be used.*no row has split=none"),
+        ({"where": {"split": "none"}}, r"source 's': manifest .* has no row with split=none \(from where\)"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_refused_by_name(folder, options, message):

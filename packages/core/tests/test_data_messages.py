@@ -101,6 +101,16 @@ def test_rows_left_out_are_counted_in_the_plural(tmp_path):
     )
 
 
+def test_values_that_no_row_has_together_are_named_together(tmp_path):
+    rows = [{"text": "a", "split": "train", "lang": "en"}, {"text": "a", "split": "val", "lang": "de"}]
+
+    message = refusal(
+        write_rows(tmp_path / "m.jsonl", *rows), "text", where={"split": "train", "lang": ["de"]}
+    )
+
+    assert message.splitlines()[1] == "  where: no row has split=train, lang=de"
+
+
 # ------------------------------------------------------------------------------------------- paths
 
 

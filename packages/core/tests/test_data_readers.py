@@ -147,7 +147,9 @@ def test_a_shard_that_shrinks_or_vanishes_after_indexing_is_an_error_of_the_samp
     samples = open_path(path, OpenOptions())
     assert samples.read(0, ["jpg"]).fields["jpg"] == b"x" * 600
     os.truncate(path, 700)
-    with pytest.raises(DataError, match=r"s\.tar' has changed since this run began: it had 10240 bytes when .* has 700"):
+    with pytest.raises(
+        DataError, match=r"s\.tar' has changed since this run began: it had 10240 bytes when .* has 700"
+    ):
         samples.read(0, ["jpg"])
     path.unlink()
     with pytest.raises(DataError, match=r"s\.tar' cannot be read .*does not exist"):
@@ -296,6 +298,18 @@ def test_where_keeps_rows_with_one_of_several_values_and_names_those_that_no_row
         open_path(path, OpenOptions(where={"split": ["train", "vall"], "sort": "x"}))
     assert "values: test, train, val" in str(error.value)
     assert "no column 'sort'" in str(error.value), "every problem is told"
+
+
+def test_a_where_value_that_no_row_has_is_answered_with_a_near_one_and_those_there_are(tmp_path):
+    path = write_jsonl(tmp_path / "m.jsonl", [{"text": "a", "split": split} for split in ("train", "val")])
+
+    with pytest.raises(DataError) as error:
+        open_path(path, OpenOptions(where={"split": "trian"}))
+
+    assert str(error.value).splitlines() == [
+        f"manifest '{path}' has no row with split=trian (from where). Did you mean 'train'?",
+        "  values: train, val",
+    ]
 
 
 def test_a_manifest_that_is_missing_is_an_error_that_names_it(tmp_path):

@@ -37,10 +37,7 @@ class RowFilter:
         return keeps
 
     def problems(self, columns: Collection[str]) -> Iterator[str]:
-        """Columns that no row has; of several values those that no row has. Columns in lower case.
-
-        A single value that no row has is told where no sample is left, with all other reasons.
-        """
+        """Columns and values that no row has; columns in lower case."""
         for name, values in self._kept.items():
             if name not in columns:
                 hint = did_you_mean(name, columns)
@@ -49,7 +46,7 @@ class RowFilter:
                 continue
             others = sorted(self._others[name] | self._met[name])
             listed = ", ".join(others[:_FEW]) + (", …" if len(others) > _FEW else "")
-            for value in values if len(values) > 1 else ():
+            for value in values:
                 if value not in self._met[name]:
                     hint = did_you_mean(value, others)
                     yield f"has no row with {name}={value} (from where).{hint}\n  values: {listed}"
