@@ -46,7 +46,7 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _EXIF_MARK = b"Exif\x00\x00"
-_START_OF_SCAN = b"\xda"
+_SEARCHED = 1 << 16
 _END_OF_IMAGE = b"\xff\xd9"
 _PIL_FORMATS = ("JPEG", "PNG", "WEBP")
 _PIL_ERRORS = (
@@ -136,7 +136,8 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
         # PIL knows Adobe's inverted inks, which libjpeg-turbo leaves to its caller. And it refuses what is
         # cut short behind something harmless: libjpeg tells its first warning alone.
         return _decode_with_pil(data, "JPEG")
-    if not _has_exif(data):
+    # The segment of EXIF is the first or follows that of JFIF (CIPA DC-008, section 4.5.4).
+    if data.find(_EXIF_MARK, 0, _SEARCHED) < 0:
         return pixels_HWC
     try:
         with Image.open(io.BytesIO(data), formats=_PIL_FORMATS) as picture:
@@ -153,19 +154,6 @@ def _is_harmless(warning: str, data: bytes) -> bool:
         is_padding = found[2] == "d9" and len(set(data[end - count : end])) == 1
         return count <= _FEW_EXTRANEOUS or is_padding
     return any(harmless in warning for harmless in _HARMLESS)
-
-
-def _has_exif(data: bytes) -> bool:
-    """Whether a segment before the compressed pixels begins as EXIF (ITU-T T.81, annex B.1.1.4)."""
-    at = 2
-    while data[at : at + 1] == b"\xff" and (marker := data[at + 1 : at + 2]) != _START_OF_SCAN:
-        if marker == b"\xff":  # a fill byte
-            at += 1
-            continue
-        if data.startswith(_EXIF_MARK, at + 4):
-            return True
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return False
 
 
 def _decode_with_pil(data: bytes, kind: str) -> np.ndarray:
