@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import re
 import subprocess
 import sys
 import uuid
@@ -26,7 +28,11 @@ from small_shards import (
 )
 
 from spectranet.data import shards, tar
+from spectranet.data.index import build
+from spectranet.data.index.place import Place
+from spectranet.data.index.shard import ShardIndex
 from spectranet.data.stores import patience, remote
+from spectranet.data.stores.store import stat
 from spectranet.errors import DataError
 
 
@@ -223,11 +229,17 @@ def test_a_shard_that_is_indexed_again_keeps_having_checksums(folder, tmp_path):
 def test_threads_read_the_same_while_few_indexes_are_kept(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tar, "_MOST_BYTES", 1)
     samples = pickle.loads(pickle.dumps(opened(folder, tmp_path)))
+
+    def held() -> list[ShardIndex]:
+        gc.collect()
+        return [each for each in gc.get_objects() if isinstance(each, ShardIndex) and each.stat in ours]
+
+    ours = [stat(str(path)) for path in folder.glob("*.tar")]
     rows = [row for _ in range(5) for row in range(len(samples))]
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda row: samples.read(row, ("jpg", "txt")), rows))
     assert {raw.key: dict(raw.fields) for raw in read} == expected()
-    assert len(samples._loaded) == 1
+    assert len(held()) <= 1
 
 
 # ----------------------------------------------------------------------------------------- command
@@ -243,6 +255,30 @@ def test_the_command_ends_with_a_table_and_does_nothing_the_second_time(folder):
         times = {path: path.stat().st_mtime_ns for path in folder.glob("*.index")}
     run_index(folder)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.index")} == times
+
+
+def test_shards_that_the_shell_names_one_by_one_are_indexed_together(folder, tmp_path, monkeypatch):
+    """Not a summary read and written for each of thousands, nor one process for all of them."""
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other / "x.tar", 9)
+    written, at_once = [], []
+    write_index, spread = Place.write, build._spread
+    monkeypatch.setattr(
+        Place,
+        "write",
+        lambda place, name, content: (written.append(name), write_index(place, name, content))[1],
+    )
+    monkeypatch.setattr(
+        build,
+        "_spread",
+        lambda place, some, *rest: (at_once.append(len(some)), spread(place, some, *rest))[1],
+    )
+
+    table = run_index(*sorted(folder.glob("*.tar")), folder / "0.tar", other / "x.tar")
+
+    assert written.count("shards.index") == 2 and at_once == [SHARDS, 1]
+    assert re.search(r" 4 +20 ", table) and re.search(r" 1 +5 ", table)
 
 
 def test_check_names_what_is_stale_and_writes_nothing(folder):

@@ -8,12 +8,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from numbers_modality import numbers
 from ranges import serving
 from remote_shards import copies, fetching, soon
 from small_shards import run_index
 
 from spectranet import DataError, OpenOptions
+from spectranet.cli.data_inspect import inspect
 from spectranet.config import Config, DataConfig, SourceConfig
 from spectranet.data.readers import readers
 from spectranet.survey.bare_path import guess_source
@@ -48,6 +50,13 @@ def test_a_shard_of_an_object_store_is_read_by_ranges_and_never_fetched(tmp_path
     assert len(found.sources[0].looks.usable) == 20
     assert sum(last + 1 - first for first, last in spans) < 1000, "three bytes a look, of a megabyte"
     assert copies(cache) == []
+
+
+@pytest.mark.parametrize("path", ["memory://none/date=2024/*.tar", "./x/date=2024/{0..3}.tar"])
+def test_a_path_with_an_equals_sign_is_a_path(path):
+    said = CliRunner().invoke(inspect, [path])
+    assert isinstance(said.exception, DataError)
+    assert path.partition("{")[0] in str(said.exception)
 
 
 # --------------------------------------------------------------------------------------- bare paths

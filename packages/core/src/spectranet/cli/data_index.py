@@ -35,9 +35,9 @@ def index(paths: tuple[str, ...], workers: int | None, checksums: bool, check: b
     Indexes that are fresh are left as they are. With --check and --checksums the shards are read and compared
     with their checksums. In training, checksums are compared at every read.
     """
-    from spectranet.data.shards import list_shards
+    from spectranet.data.shards import list_together
 
-    listed = {path: list_shards(path) for path in paths}
+    listed = {name: list_together(some) for name, some in _by_folder(paths).items()}
     if check:
         from spectranet.data.index.check import unfit
 
@@ -55,6 +55,19 @@ def index(paths: tuple[str, ...], workers: int | None, checksums: bool, check: b
 
     how = How(checksums=checksums, workers=workers, thorough=True)
     _print({path: open_shards(shards, cache_dir, how) for path, shards in listed.items()})
+
+
+def _by_folder(paths: tuple[str, ...]) -> dict[str, list[str]]:
+    """Shards that are named one by one, as a shell does with ``shards/*.tar``, by the folder that they share.
+
+    What is indexed together is indexed in parallel, and its folder's summary is written once.
+    """
+    single: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.partition("?")[0].rpartition("/")
+        one = name.endswith(".tar") and not set("*[{") & set(path)
+        single.setdefault(f"{folder}/*.tar" if one else path, []).append(path)
+    return {some[0] if len(some) == 1 else name: some for name, some in single.items()}
 
 
 def _fail_on(reasons: dict[str, str], shards: int, paths: tuple[str, ...], checksums: bool) -> None:

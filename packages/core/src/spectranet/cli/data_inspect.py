@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 _PAGE = "data.html"
+_OVERRIDE = re.compile(r"[\w-]+(\.[\w-]+)*=")
+"""``data.threads=4``; a path may have a ``=`` further on: ``s3://bucket/date=2024/*.tar``."""
 _WITHOUT_A_RUN = "runs/inspect"
 
 
@@ -47,7 +50,7 @@ def inspect(
     spectranet data inspect --config tiny --config mine.yaml
     spectranet data inspect 'shards/{000..099}.tar'
     """
-    paths = [word for word in words if "=" not in word or os.path.exists(word)]
+    paths = [word for word in words if not _OVERRIDE.match(word) or os.path.exists(word)]
     overrides = [word for word in words if word not in paths]
     if len(paths) > 1:
         raise click.UsageError(

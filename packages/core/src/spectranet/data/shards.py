@@ -17,7 +17,7 @@ from spectranet.data.stores import store
 from spectranet.data.stores.state import Stat
 from spectranet.errors import DataError
 
-__all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards"]
+__all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards", "list_together"]
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -141,7 +141,19 @@ def list_shards(path: str) -> ShardList:
     Raises:
         DataError: see :func:`expand_shards`; or a shard is missing.
     """
-    paths, known = _expand(path)
+    return list_together([path])
+
+
+def list_together(patterns: Sequence[str]) -> ShardList:
+    """:func:`list_shards` of several paths, one after the other; a shard that comes again is left out."""
+    paths: list[str] = []
+    known: dict[str, Stat] = {}
+    for each in patterns:
+        some, of_them = _expand(each)
+        paths += some
+        known |= of_them
+    if len(patterns) > 1:
+        paths = [*dict.fromkeys(paths)]
     parts = [_split(each) for each in paths]
     folders = dict.fromkeys((folder, bool(query)) for folder, _, query in parts)
     number = {folder: i for i, folder in enumerate(folders)}
@@ -150,7 +162,7 @@ def list_shards(path: str) -> ShardList:
         raise _missing(missing, len(paths))
     queries = {i: query for i, (_, _, query) in enumerate(parts) if query}
     if len({parts[i] for i in queries}) > len({parts[i][:2] for i in queries}):
-        raise DataError(f"'{path}' names a shard twice, with two queries; name one of them")
+        raise DataError(f"{', '.join(patterns)}: a shard is named twice, with two queries; name one of them")
     return ShardList(
         folders=tuple(folder for folder, _ in number),
         folder_S=np.array([number[folder, bool(query)] for folder, _, query in parts], dtype=np.uint32),
