@@ -201,7 +201,7 @@ def test_the_default_limit_stops_the_run_which_goes_on_with_the_same_replacement
     assert all(any(part in line for part in REPORTED.values()) for line in worst)
     assert 1 <= len(worst) <= 10 * sum("could not be used" in line for line in error)
     assert f"all of them:  {run / 'failures'}" in error[-3]
-    assert "data.failure_limit=0." in error[-1]
+    assert "data.failure_limit=1.0" in error[-1]  # more than half of a source is bad
 
     # A worker more and other threads: what stands in for a bad sample depends on neither.
     again = finish(start(folder, run, "data.failure_limit=1", "data.workers=2", "data.threads=1"), 0)
