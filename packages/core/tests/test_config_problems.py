@@ -41,6 +41,17 @@ def test_all_problems_are_told_at_once(shelf: Shelf) -> None:
     ]
 
 
+def test_limits_of_the_data_are_told_with_the_rest(shelf: Shelf) -> None:
+    data = ("window_shards=0", "cache_gib=-1", "stall_s=0", "failure_limit=2", "cache_dir=")
+    overrides = [f"data.{each}" for each in data] + ["data.sources.a={modalities: [echo], weight: 0}"]
+    found = problems(*overrides, "train.slots=0", "objectives.match={}", training=True)
+    names = {line.partition(":")[0] for line in found}
+    assert names == {
+        *(f"data.{each.partition('=')[0]}" for each in data),
+        *("data.sources.a.weight", "data.sources.a.path", "train.slots"),
+    }
+
+
 def test_an_option_on_the_wrong_level_is_found_elsewhere(shelf: Shelf) -> None:
     assert problems("train.layers=4") == [
         "train.layers: unknown option. Did you mean 'model.decoder.layers'?  (command line)"
@@ -82,6 +93,11 @@ def test_wrong_types(shelf: Shelf, override: str, sentence: str) -> None:
         ("train.optimizer.lr_floor=1", "train.optimizer.lr_floor: 1.0 is above train.optimizer.lr_peak"),
         ("train.optimizer.beta2=1", "train.optimizer.beta2: 1.0 is not below 1"),
         ("train.optimizer.clip_norm=0", "train.optimizer.clip_norm: 0.0 is not above 0"),
+        ("data.window_shards=0", "data.window_shards: 0 is less than 1"),
+        ("data.cache_gib=-1", "data.cache_gib: -1.0 is less than 0"),
+        ("data.stall_s=0", "data.stall_s: 0.0 is not above 0"),
+        ("data.failure_limit=2", "data.failure_limit: 2.0 is not a share from 0 to 1"),
+        ("data.cache_dir=", "data.cache_dir: is empty; it wants a folder, such as ~/.cache/spectranet"),
         ("model.decoder.mlp=swigul", "model.decoder.mlp: unknown 'swigul'. Did you mean 'swiglu'? "),
         ("train.precision=fp16", "train.precision: unknown 'fp16'. Did you mean 'bf16'? choose: fp32, bf16"),
         ("objectives.mach={}", "objectives.mach: no loaded plugin brings objective 'mach'."),
@@ -102,6 +118,7 @@ def test_values_that_make_no_sense(shelf: Shelf, override: str, sentence: str) -
         ("modalities: [echo, echo]", ".modalities: names 'echo' more than once"),
         ("modalities: [echoo]", ".modalities: no loaded plugin brings modality 'echoo'."),
         ("modalities: [echo], weight: -1", ".weight: -1.0 is less than 0"),
+        ("modalities: [echo], weight: 0", ".weight: is 0, so nothing would be drawn from it; "),
         ("modalities: [echo], format: webdatset", ".format: no loaded plugin reads 'webdatset'."),
         ("modalities: [echo], fields: {ecoh: x}", ".fields.ecoh: 'ecoh' is not a modality of this source."),
         ("modalities: [echo], overrides: {echo: {siez: 1}}", ".overrides.echo.siez: unknown option."),
@@ -114,6 +131,13 @@ def test_sources_that_make_no_sense(shelf: Shelf, source: str, sentence: str) ->
             f"{section}.sources.a={{path: p, {source}}}", "data.sources.b={path: q, modalities: [echo]}"
         )
         assert lines[0].startswith(f"{section}.sources.a{sentence}"), lines
+
+
+def test_a_source_of_weight_0_is_dropped_as_its_problem_says(shelf: Shelf) -> None:
+    overrides = ["data.sources.a={path: p, modalities: [echo], weight: 0}"]
+    (line,) = problems(*overrides)
+    command = line.partition("to drop the source:  ")[2].split()[0]
+    assert load_config((), [*overrides, command], ["lidar"]).config.data.sources == {}
 
 
 def test_a_source_needs_a_modality_whose_plugin_is_not_there(shelf: Shelf) -> None:

@@ -29,6 +29,7 @@ def show(
     spectranet config show --config tiny train.steps=200
     """
     from spectranet.config import merge_config
+    from spectranet.config.checks import unset_paths
     from spectranet.config.show import annotated
 
     resolved, error = merge_config(configs, overrides, plugins)
@@ -36,6 +37,8 @@ def show(
     if resolved.unused:
         names = ", ".join(resolved.unused)
         click.echo(f"not used, since their plugins are not loaded: {names}", err=True)
+    for path, text in unset_paths(resolved.config):
+        click.echo(f"enough to plan with, not to train: {path} {text}", err=True)
     if error is not None:
         raise error
 

@@ -5,7 +5,7 @@ Each problem is a pair: the option to blame, and a sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -15,7 +15,15 @@ from spectranet.errors import did_you_mean
 from spectranet.plugin_messages import install_command
 from spectranet.plugins import FIRST_PARTY, PluginHost, discover, first_party_bringing, installed_first_party
 
-__all__ = ["CHOICES", "Problem", "core_problems", "missing_name", "training_problems"]
+__all__ = [
+    "CHOICES",
+    "Problem",
+    "core_problems",
+    "data_problems",
+    "missing_name",
+    "training_problems",
+    "unset_paths",
+]
 
 Problem = tuple[str, str]
 """Dotted name of an option, and what is wrong with it."""
@@ -36,6 +44,8 @@ _AT_LEAST = {
     "data.workers": 0,
     "data.threads": 1,
     "data.prefetch": 1,
+    "data.window_shards": 1,
+    "data.cache_gib": 0,
     "train.steps": 1,
     "train.global_batch": 1,
     "train.slots": 1,
@@ -55,7 +65,12 @@ _AT_LEAST = {
     "eval.limit": 1,
 }
 
-_ABOVE_ZERO = ("train.optimizer.lr_peak", "train.optimizer.eps", "train.optimizer.clip_norm")
+_ABOVE_ZERO = (
+    "data.stall_s",
+    "train.optimizer.lr_peak",
+    "train.optimizer.eps",
+    "train.optimizer.clip_norm",
+)
 
 
 def core_problems(config: Config, host: PluginHost) -> Iterator[Problem]:
@@ -71,20 +86,11 @@ def core_problems(config: Config, host: PluginHost) -> Iterator[Problem]:
     for section, sources in (("data", config.data.sources), ("eval", config.eval.sources)):
         for name, source in sources.items():
             yield from _source_problems(f"{section}.sources.{name}", source, host)
-    weights = [source.weight for source in config.data.sources.values()]
-    if weights and sum(weights) <= 0:
-        yield "data.sources", "the weights add up to nothing; at least one must be above 0"
 
 
 def training_problems(config: Config) -> Iterator[Problem]:
     """What a run needs, and showing or planning a configuration does not."""
-    for section, sources in (("data", config.data.sources), ("eval", config.eval.sources)):
-        for name, source in sources.items():
-            if not source.path:
-                yield (
-                    f"{section}.sources.{name}.path",
-                    "is not set; it wants a manifest, tar shards or a folder",
-                )
+    yield from unset_paths(config)
     if not config.objectives:
         yield (
             "objectives",
@@ -97,6 +103,26 @@ def training_problems(config: Config) -> Iterator[Problem]:
             "nothing to train on; name a source: data.sources.pictures.path=pictures.jsonl "
             "'data.sources.pictures.modalities=[image,text]'",
         )
+
+
+def unset_paths(config: Config) -> Iterator[Problem]:
+    """Sources that are named and lie nowhere: enough to plan with."""
+    for section, sources in (("data", config.data.sources), ("eval", config.eval.sources)):
+        for name, source in sources.items():
+            if not source.path:
+                yield (
+                    f"{section}.sources.{name}.path",
+                    "is not set; it wants a manifest, tar shards or a folder",
+                )
+
+
+def data_problems(config: Config) -> Iterator[Problem]:
+    """What is wrong in section ``data`` apart from its sources."""
+    yield from _limit_problems(config, lambda path: path.startswith("data."))
+    if not 0 <= config.data.failure_limit <= 1:
+        yield "data.failure_limit", f"{config.data.failure_limit} is not a share from 0 to 1"
+    if not config.data.cache_dir.strip():
+        yield "data.cache_dir", "is empty; it wants a folder, such as ~/.cache/spectranet"
 
 
 def missing_name(kind: str, name: str, host: PluginHost) -> str:
@@ -126,14 +152,19 @@ def _value(config: Any, path: str) -> Any:
     return config
 
 
-def _range_problems(config: Config) -> Iterator[Problem]:
+def _limit_problems(config: Config, concerns: Callable[[str], bool]) -> Iterator[Problem]:
     for path, least in _AT_LEAST.items():
-        value = _value(config, path)
+        value = _value(config, path) if concerns(path) else None
         if value is not None and value < least:
             yield path, f"{value} is less than {least}"
     for path in _ABOVE_ZERO:
-        if (value := _value(config, path)) <= 0:
+        if concerns(path) and (value := _value(config, path)) <= 0:
             yield path, f"{value} is not above 0"
+
+
+def _range_problems(config: Config) -> Iterator[Problem]:
+    yield from data_problems(config)
+    yield from _limit_problems(config, lambda path: not path.startswith("data."))
     optimizer = config.train.optimizer
     for path in ("train.optimizer.beta1", "train.optimizer.beta2"):
         if (value := _value(config, path)) >= 1:
@@ -183,6 +214,8 @@ def _source_problems(path: str, source: SourceConfig, host: PluginHost) -> Itera
             yield f"{path}.modalities", missing_name("modality", name, host)
     if source.weight < 0:
         yield f"{path}.weight", f"{source.weight} is less than 0"
+    if source.weight == 0:
+        yield f"{path}.weight", f"is 0, so nothing would be drawn from it; to drop the source:  {path}=null"
     for column, values in source.where.items():
         if values == []:
             yield f"{path}.where.{column}", "is an empty list: no row would be left; name a value"

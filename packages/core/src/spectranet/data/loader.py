@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from spectranet.config import Config
+from spectranet.config.checks import data_problems
 from spectranet.contracts import Modality, Reader
 from spectranet.data.build import build_pipelines
 from spectranet.data.collate import LoadedBatch, collate
@@ -242,18 +243,8 @@ def _schedule(config: Config, sources: Sequence[Source], ranks: int) -> Schedule
 
 
 def _check(config: Config) -> None:
-    smallest = {"workers": 0, "threads": 1, "prefetch": 1, "window_shards": 1}
-    problems = [
-        f"data.{name} must be at least {least}, not {getattr(config.data, name)}"
-        for name, least in smallest.items()
-        if getattr(config.data, name) < least
-    ]
-    if not 0 <= config.data.failure_limit <= 1:
-        problems.append(f"data.failure_limit is a share from 0 to 1, not {config.data.failure_limit}")
-    if not config.data.stall_s > 0:
-        problems.append(f"data.stall_s must be more than 0 seconds, not {config.data.stall_s}")
-    if not config.data.cache_gib >= 0:
-        problems.append(f"data.cache_gib must be at least 0, not {config.data.cache_gib}")
+    """What the configuration's own check has told already, unless it was made in Python."""
+    problems = [f"{path}: {text}" for path, text in data_problems(config)]
     if not config.data.sources:
         problems.append("data.sources is empty: there is nothing to train on")
     if problems:
