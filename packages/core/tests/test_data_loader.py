@@ -1,4 +1,4 @@
-"""The training stream and the evaluation data: one global batch for every cut, faults counted."""
+"""The training stream: one global batch for every cut, faults counted."""
 
 from __future__ import annotations
 
@@ -187,7 +187,8 @@ def test_the_share_of_hidden_tokens_is_the_ratio(folder):
 
 
 def test_padding_is_marked_and_has_position_0_and_segment_minus_1(folder):
-    data = EvalData(held_out(folder), MODALITIES, readers())
+    source = {"pairs": SourceConfig(path=str(folder / "pairs.tar"), modalities=["left", "right"])}
+    data = EvalData(Config(eval=EvalConfig(sources=source, batch=8)), MODALITIES, readers())
     left = next(iter(data.batches("pairs"))).modalities["left"]
     lengths = left.valid_BN.sum(1).tolist()
     assert lengths == [1, 2, 3, 4, 5, 1, 2, 3]
@@ -381,48 +382,3 @@ def test_workers_outlive_a_schedulers_signals_but_not_a_killed_trainer(folder):
     while any(is_running(pid) for pid in workers):
         assert time.monotonic() < deadline, "workers outlive their trainer"
         time.sleep(0.05)
-
-
-# -------------------------------------------------------------------------------------- evaluation
-
-
-def held_out(folder: Path, **options) -> Config:
-    sources = {
-        "pairs": SourceConfig(path=str(folder / "pairs.tar"), modalities=["left", "right"]),
-        "tests": SourceConfig(path=str(folder / "lefts.jsonl"), modalities=["left"], where={"split": "test"}),
-    }
-    return Config(eval=EvalConfig(**{"sources": sources, "batch": 8} | options), data=DataConfig(threads=2))
-
-
-def test_evaluation_reads_every_row_in_order_without_augmentation_at_every_pass(folder):
-    data = EvalData(held_out(folder), MODALITIES, readers())
-    assert data.names() == ("pairs", "tests")
-    for _ in range(2):
-        batches = list(data.batches("pairs"))
-        assert [len(batch) for batch in batches] == [8, 8, 8, 6]
-        assert torch.cat([batch.ids_B for batch in batches]).tolist() == list(range(30))
-        first = torch.cat([batch.modalities["left"].data["x"][:, 0] for batch in batches])
-        assert first.tolist() == list(range(30))
-    tests = next(iter(data.batches("tests")))
-    assert tests.modalities["left"].data["x"][:, 0].tolist() == [100.0 + i for i in range(0, 16, 2)]
-
-
-def test_a_limit_takes_rows_from_the_whole_of_a_source(folder):
-    data = EvalData(held_out(folder, limit=5), MODALITIES, readers())
-    assert [batch.ids_B.tolist() for batch in data.batches("pairs")] == [[0, 6, 12, 18, 24]]
-
-
-def test_evaluation_leaves_bad_samples_out_and_counts_them(tmp_path):
-    source = {"s": spoilt(tmp_path, 10)}
-    data = EvalData(Config(eval=EvalConfig(sources=source, batch=8)), MODALITIES, readers())
-    assert [batch.ids_B.tolist() for batch in data.batches("s")] == [[*range(10, 16)], [*range(16, 20)]]
-    assert (data.failures["s"].tried, data.failures["s"].failed) == (20, 10)
-
-
-def test_evaluation_without_a_usable_sample_is_an_error(tmp_path):
-    source = {"s": spoilt(tmp_path, 20)}
-    data = EvalData(Config(eval=EvalConfig(sources=source)), MODALITIES, readers())
-    with pytest.raises(DataError, match="source 's': no sample can be used"):
-        list(data.batches("s"))
-    with pytest.raises(ConfigError, match=r"no evaluation source 'z'"):
-        next(data.batches("z"))
