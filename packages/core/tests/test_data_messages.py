@@ -45,7 +45,7 @@ def test_an_unusual_column_is_named_with_the_option_that_takes_it(tmp_path):
     path = write_rows(tmp_path / "m.jsonl", *[{"id": i, "picture": "x", "caption": "a"} for i in range(3)])
 
     assert refusal(path, "image", "text").splitlines() == [
-        f"source 'p': no sample in '{path}' can be used: 3 rows without image",
+        f"source 'p': no sample in '{path}' can be used: 3 rows without image (first line 1)",
         "  image: looked for jpg, png, image; found only id, picture, caption",
         "  if one of them holds it, say so:  data.sources.p.fields.image=picture",
     ]
@@ -96,7 +96,7 @@ def test_rows_left_out_are_counted_in_the_plural(tmp_path):
     )
 
     assert source.describe() == (
-        "p: 1 samples of text (3 left out: 2 rows without text; "
+        "p: 1 samples of text (3 left out: 2 rows without text (first line 2); "
         "1 row that cannot be parsed (first line 4: it is no JSON object with the columns' names))"
     )
 

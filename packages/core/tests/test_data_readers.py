@@ -230,8 +230,8 @@ def test_rows_that_lack_a_field_or_cannot_be_parsed_are_left_out_and_counted(tmp
     samples = open_path(path, OpenOptions(needs=(("image",), ("text",))))
     assert len(samples) == 1
     assert samples.dropped == {
-        "row without text": 1,
-        "row without image and text": 1,
+        "row without text (first line 2)": 1,
+        "row without image and text (first line 3)": 1,
         "row that cannot be parsed (first line 4: it is no JSON object with the columns' names)": 3,
     }
 
@@ -329,7 +329,15 @@ def test_files_with_the_same_stem_are_a_sample(tmp_path):
         "b": {"jpg": b"b.jpg", "txt": b"b.txt"},
         "sub/a.1": {"jpeg": b"sub/a.1.JPEG", "txt": b"sub/a.1.txt"},
     }
-    assert samples.dropped == {"sample without txt": 1}
+    assert samples.dropped == {"sample without txt (first 'c')": 1}
+
+
+def test_of_files_with_the_same_stem_and_extension_the_first_is_used(tmp_path):
+    for name in ("a.JPG", "a.jpg", "b.JPG", "b.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    samples = open_path(tmp_path, OpenOptions())
+    assert contents(samples, "jpg") == {"a": {"jpg": b"a.JPG"}, "b": {"jpg": b"b.JPG"}}
+    assert samples.dropped == {"second file with the same stem and extension (first 'a.jpg')": 2}
 
 
 # ----------------------------------------------------------------------------------------- all

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from spectranet.contracts import RawSample
+from spectranet.data.left_out import LeftOut
 from spectranet.data.members import lacking, offered, read_fields
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
@@ -38,13 +39,13 @@ class FolderSamples:
         self._root = os.path.expanduser(path)
         if not os.path.exists(self._root):
             raise DataError(missing_source(path))
-        self.dropped: Counter[str] = Counter()
+        left_out = LeftOut()
         files: dict[str, dict[str, str]] = {}
         for name in _walk(self._root, ""):
             key, _, extension = name.rpartition(".")
             of_sample = files.setdefault(key, {})
             if extension.lower() in of_sample:
-                self.dropped["second file with the same stem and extension"] += 1
+                left_out.add("second file with the same stem and extension", f"'{name}'")
             else:
                 of_sample[extension.lower()] = name
         counted = Counter(extension for of_sample in files.values() for extension in of_sample)
@@ -55,7 +56,8 @@ class FolderSamples:
             if options.met_by(fields):
                 self._samples.append((key, files[key]))
             else:
-                self.dropped["sample without " + lacking(fields, options)] += 1
+                left_out.add("sample without " + lacking(fields, options), f"'{key}'")
+        self.dropped = left_out.by_reason()
 
     def __len__(self) -> int:
         return len(self._samples)

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from spectranet.contracts import RawSample
+from spectranet.data.left_out import LeftOut
 from spectranet.data.members import encoded, lacking, one_value
 from spectranet.data.options import OpenOptions
 from spectranet.data.paths import missing_source
@@ -150,14 +151,14 @@ class ManifestSamples:
         kept = hashlib.blake2b(digest_size=8)
         found: Counter[str] = Counter()
         spans: list[tuple[int, int, int]] = []
-        rows, broken, first_broken = 0, 0, ""
+        left_out = LeftOut()
+        rows = 0
         for start, end, line, record in self._records():
             rows += 1
             try:
                 columns = self._parse(record)
             except DataError as error:
-                broken += 1
-                first_broken = first_broken or f"line {line}: {error}"
+                left_out.add("row that cannot be parsed", f"line {line}: {error}")
                 continue
             filled = {name for name, value in columns.items() if not _is_empty(value)}
             keeps = where.keeps(columns)
@@ -169,12 +170,11 @@ class ManifestSamples:
                 spans.append((start, end, line))
                 kept.update(record)
             else:
-                self.dropped["row without " + lacking(filled, options)] += 1
+                left_out.add("row without " + lacking(filled, options), f"line {line}")
         if not rows:
             header_only = " but for its header" if self._header else ""
             raise DataError(f"'{self.path}' is empty{header_only}")
-        if broken:
-            self.dropped[f"row that cannot be parsed (first {first_broken})"] = broken
+        self.dropped = left_out.by_reason()
         self.found = found
         self.identity = kept.hexdigest()
         if problems := list(where.problems(found)):
