@@ -211,6 +211,18 @@ def test_manifests_give_files_by_path_and_text_as_it_is(tmp_path, suffix):
     assert read[1].key == f"m.{suffix}:{third_line}"
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_csv_has_the_separator_of_its_header(tmp_path, separator):
+    rows = [["Image", "text"], ["a.png", "one, two; three\tfour"]]
+    with open(tmp_path / "m.csv", "w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file, delimiter=separator).writerows(rows)
+
+    samples = open_path(tmp_path / "m.csv", OpenOptions())
+
+    assert samples.found == {"image": 1, "text": 1}
+    assert samples.read(0, ["text"]).fields == {"text": b"one, two; three\tfour"}
+
+
 def test_what_a_column_holds_goes_by_its_name(tmp_path):
     (tmp_path / "f").write_bytes(b"content of f")
     row = {"text": "f", "caption": "f", "title": "f", "text_file": "f", "image": "f", "caption_path": "f"}

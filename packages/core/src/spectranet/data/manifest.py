@@ -9,7 +9,8 @@ What a column holds goes by its name, never by its value:
 3. every other column holds a path.
 
 Paths are relative to the manifest's folder and stay inside it. Column names are compared in lower
-case. A column that is absent, null or empty counts as a field that the sample does not have.
+case. A column that is absent, null or empty counts as a field that the sample does not have. A CSV is
+separated by the first of comma, semicolon and tab that its header has.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ __all__ = ["LITERAL_COLUMNS", "ManifestSamples", "is_manifest"]
 
 LITERAL_COLUMNS = frozenset({"text", "txt", "caption"})
 _PATH_ENDINGS = ("_path", "_file")
+_SEPARATORS = (",", ";", "\t")
 _SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
 
 
@@ -58,7 +60,7 @@ class ManifestSamples:
     def __init__(self, path: str, options: OpenOptions) -> None:
         self.path = Path(path).expanduser()
         self._literal = LITERAL_COLUMNS | options.literal
-        self._delimiter = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
+        self._delimiter: str | None = {".csv": ",", ".tsv": "\t"}.get(self.path.suffix.lower())
         self._header: list[str] = []
         self.dropped: Counter[str] = Counter()
         self.found: Counter[str] = Counter()
@@ -188,6 +190,9 @@ class ManifestSamples:
             if self._delimiter is None:
                 yield from _lines(file)
                 return
+            if self._delimiter == ",":
+                self._delimiter = _separator(file.readline())
+                file.seek(0)
             feed = _LineFeed(file)
             rows = self._csv_rows(feed)
             try:
@@ -232,6 +237,11 @@ class _LineFeed:
         self._line += 1
         self.record += line
         return line.decode(encoding, errors="replace")
+
+
+def _separator(header: bytes) -> str:
+    """Of a CSV, which spreadsheets write with semicolons where the comma is for decimals."""
+    return next((each for each in _SEPARATORS if each.encode() in header), _SEPARATORS[0])
 
 
 def _lines(file: Any) -> Iterator[tuple[int, int, int, bytes]]:
