@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,10 @@ from ranges import serving
 from remote_shards import copies, fetching, soon
 from small_shards import run_index
 
-from spectranet import DataError, OpenOptions
+from spectranet import ConfigError, DataError, OpenOptions
 from spectranet.cli.data_inspect import inspect
-from spectranet.config import Config, DataConfig, SourceConfig
+from spectranet.config import Config, DataConfig, SourceConfig, TrainConfig
+from spectranet.data.loader import TrainStream
 from spectranet.data.readers import readers
 from spectranet.survey.bare_path import guess_source
 from spectranet.survey.survey import make_survey
@@ -57,6 +60,30 @@ def test_a_path_with_an_equals_sign_is_a_path(path):
     said = CliRunner().invoke(inspect, [path])
     assert isinstance(said.exception, DataError)
     assert path.partition("{")[0] in str(said.exception)
+
+
+# --------------------------------------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize(("bad", "refused"), [(1, False), (2, True)])
+def test_a_source_that_no_run_would_start_on_is_called_that(tmp_path, bad, refused):
+    for number in range(4):
+        path = write_tar(tmp_path / f"{number}.tar", {f"{i}.left": b"1,2" for i in range(8)})
+        if number < bad:
+            os.truncate(path, 2000)
+    sources = {"s": SourceConfig(path=str(tmp_path), modalities=["left"])}
+    config = Config(
+        data=DataConfig(sources=sources, threads=1, workers=0, cache_dir=str(tmp_path / "cache")),
+        train=TrainConfig(steps=1, global_batch=8),
+    )
+    modalities = {"left": numbers("left")}
+
+    warnings = make_survey(config, modalities, readers(), samples=4).warnings
+
+    assert any(f"{bad} of 4 parts cannot be read whole" in line for line in warnings)
+    assert any("a run will not start" in line for line in warnings) == refused
+    with pytest.raises(ConfigError, match="cannot be read whole") if refused else nullcontext():
+        TrainStream(config, modalities, readers(), {}, rank=0, ranks=1)
 
 
 # --------------------------------------------------------------------------------------- bare paths

@@ -260,16 +260,13 @@ def _report(sources: Sequence[Source]) -> None:
 def _refuse_broken(sources: Sequence[Source], limit: float) -> None:
     """Refuse sources that have lost more of their shards than may fail.
 
-    One broken shard is let through with a warning however few there are, unless nothing may fail: a
-    download that was cut short is the commonest of accidents, while two of a few are no accident.
-
     Raises:
         ConfigError: lists every such source, and what would make it acceptable.
     """
     problems = []
     for source in sources:
         share = len(source.broken) / len(source.parts)
-        if len(source.broken) > max(limit * len(source.parts), 1 if limit > 0 else 0):
+        if source.is_too_broken(limit):
             named = list(source.broken.items())[:_FEW_BROKEN]
             lines = [
                 f"source '{source.name}': {source.count_broken()} cannot be read whole "

@@ -127,6 +127,14 @@ class Source:
         more = ["…"] if len(self.broken) > len(named) else []
         return f"; {self.count_broken()} cannot be read whole: {'; '.join([*named, *more])}"
 
+    def is_too_broken(self, limit: float) -> bool:
+        """Whether no run starts on it, with ``limit`` the share of samples that may fail.
+
+        One broken part is let through however few there are, unless nothing may fail: a download that was
+        cut short is the commonest of accidents, while two of a few are no accident.
+        """
+        return len(self.broken) > max(limit * len(self.parts), 1 if limit > 0 else 0)
+
     def count_broken(self) -> str:
         """``2 of 40 shards``."""
         return f"{len(self.broken)} of {len(self.parts)} shards"

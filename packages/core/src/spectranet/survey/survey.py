@@ -70,9 +70,12 @@ class SourceSurvey:
             )
         if self.source.broken:
             example, reason = next(iter(self.source.broken.items()))
+            refused = self.source.is_too_broken(failure_limit)
             found.append(
-                f"{name}: {len(self.source.broken)} of {self.parts} parts cannot be read whole; "
-                f"'{example}': {reason}"
+                f"{name}: {len(self.source.broken)} of {self.parts} parts cannot be read whole"
+                + f", more than data.failure_limit ({percent(failure_limit)}) allows: a run will not start"
+                * refused
+                + f"; '{example}': {reason}"
             )
         found += [
             f"{name}: modality '{modality}' cannot describe its samples: {reason}"
