@@ -155,10 +155,10 @@ def _value(config: Any, path: str) -> Any:
 def _limit_problems(config: Config, concerns: Callable[[str], bool]) -> Iterator[Problem]:
     for path, least in _AT_LEAST.items():
         value = _value(config, path) if concerns(path) else None
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # which nan is not either
             yield path, f"{value} is less than {least}"
     for path in _ABOVE_ZERO:
-        if concerns(path) and (value := _value(config, path)) <= 0:
+        if concerns(path) and not (value := _value(config, path)) > 0:
             yield path, f"{value} is not above 0"
 
 
