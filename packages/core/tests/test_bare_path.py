@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -19,10 +20,27 @@ from spectranet.survey.bare_path import guess_source, source_name
         ("data/*.tar", "data"),
         ("s3://bucket/my set/part.tar", "part"),
         ("*.tar", "data"),
+        ("/data/laion/00000.tar", "laion"),
+        ("http://127.0.0.1:8000/{0..3}.tar", "data"),
+        ("http://127.0.0.1:8000/emoji/0.tar", "emoji"),
+        ("https://example.org/{0..3}.tar", "example"),
     ],
 )
 def test_a_source_is_named_after_its_path(path: str, name: str):
     assert source_name(path) == name
+
+
+def test_a_message_of_many_fields_fits_80_columns():
+    found = SimpleNamespace(found=[f"column_{i}" for i in range(30)])
+    reader = Reader("named", lambda path: True, lambda path, options: found)
+    long = {"sound": replace(numbers("sound", "wav"), fields=tuple(f"x{i}" for i in range(40)))}
+
+    with pytest.raises(DataError) as error:
+        guess_source("p", long, [reader], OpenOptions())
+
+    lines = str(error.value).splitlines()
+    assert max(map(len, lines[:-1])) <= 80 and lines[-1].startswith("  to say which is which:")
+    assert "column_29" in str(error.value) and "sound: x0, x1" in str(error.value)
 
 
 def guess(*found: str) -> tuple[SourceConfig, list[str]]:

@@ -121,6 +121,15 @@ def test_a_huge_source_is_not_read_but_sampled_over_its_whole_length():
     assert np.diff(seen).tolist() == [10**9 // 50] * 49
 
 
+def test_a_count_of_duplicates_in_a_sample_is_a_lower_bound():
+    sampled = survey({"s": Memory(900, lambda row: b"1,2")}, samples=30)
+    complete = survey({"s": Memory(30, lambda row: b"1,2")}, samples=30)
+
+    for told in (as_text, survey_page):
+        assert "in the whole source at least as many" in " ".join(told(sampled).split())
+        assert "same as an earlier one" in told(complete) and "at least as many" not in told(complete)
+
+
 def test_a_modality_that_says_nothing_of_itself_has_sizes_and_tokens():
     found = one(lambda row: b"1,2", left=numbers("left"))
 
@@ -163,7 +172,7 @@ def test_held_out_sources_are_looked_at_too_and_are_no_part_of_the_mixture():
         line.startswith("held-out source 'a': 1 of 8") and line.endswith("evaluation leaves them out")
         for line in whole.warnings
     )
-    assert "a, held out  memory b" in as_text(whole)
+    assert "source a, held out: format memory, path b" in as_text(whole)
     page = survey_page(whole)
     assert "<h2>a, held out <small>8 samples" in page and page.count("What the model sees") == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 
 from spectranet.config import SourceConfig
@@ -49,28 +50,37 @@ def guess_source(
             f"'json' could give {name} too: fields.{name}={texts[0]}, and {name} among the modalities{others}"
         )
     if not chosen:
-        listed = ", ".join(found) or "none"
-        loaded = "; ".join(f"{name}: {', '.join(each.fields)}" for name, each in modalities.items())
-        raise DataError(
-            f"'{path}': no loaded modality reads a field of it\n"
-            f"  found: {listed}\n  read: {loaded or 'none'}\n"
-            "  to say which is which:  spectranet data inspect "
-            f"data.sources.{source_name(path)}.path={path} "
-            f"'data.sources.{source_name(path)}.modalities=[…]' "
-            f"data.sources.{source_name(path)}.fields.MODALITY={[*texts, *found, 'FIELD'][0]}"
-        )
+        raise DataError(_nothing_read(path, found, [*texts, *found, "FIELD"][0], modalities))
     unusual = {name: fields[field] for name, field in chosen.items() if fields[field] != field}
     return SourceConfig(path=path, modalities=sorted(chosen), fields=unusual), notes
 
 
 def source_name(path: str) -> str:
-    """``shards/laion/{000..099}.tar`` to ``laion``: the last part of the path that is a name."""
-    parts = [re.sub(r"\W+", "-", part.split(".")[0]).strip("-") for part in re.split(r"[/\\]", path)]
-    patterns = re.split(r"[/\\]", path)
-    names = [
-        name for name, part in zip(parts, patterns, strict=True) if name and not re.search(r"[*?{\[]", part)
+    """``shards/laion/{000..099}.tar`` to ``laion``: the last part of the path that is a name.
+
+    Patterns and numbers are none, such as those of shards and the address of a server.
+    """
+    parts = [
+        part for part in re.split(r"[/\\]", path.rpartition("://")[2]) if not re.search(r"[*?{\[]", part)
     ]
-    return names[-1] if names else "data"
+    names = [re.sub(r"\W+", "-", part.split(".")[0]).strip("-") for part in parts]
+    return next((name for name in reversed(names) if re.search(r"[^\W\d_]", name)), "data")
+
+
+def _nothing_read(path: str, found: Sequence[str], field: str, modalities: Mapping[str, Modality]) -> str:
+    """What there is, what the modalities read, and the options that bring them together."""
+    option = f"data.sources.{source_name(path)}"
+    lines = [f"found: {', '.join(found) or 'none'}", "modalities read:" + " none" * (not modalities)]
+    lines += [f"  {name}: {', '.join(each.fields)}" for name, each in modalities.items()]
+    wrapped = [textwrap.fill(f"  {line}", 80, subsequent_indent=" " * 6) for line in lines]
+    return "\n".join(
+        [
+            f"'{path}': no loaded modality reads a field of it",
+            *wrapped,
+            f"  to say which is which:  spectranet data inspect {option}.path={path} "
+            f"'{option}.modalities=[…]' {option}.fields.MODALITY={field}",
+        ]
+    )
 
 
 def _field_of(name: str) -> str:

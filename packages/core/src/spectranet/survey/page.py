@@ -97,8 +97,8 @@ def _source(survey: SourceSurvey, identity: str) -> str:
     return (
         f'<section id="{identity}"><h2>{escape(survey.name)} <small>{count(len(source))} samples of '
         f"{escape(', '.join(source.modalities))}{parts}</small></h2>"
-        f'<p class="from">{escape(source.format)} {escape(survey.config.path)}'
-        f"{escape(f' where {where}') if where else ''}</p>"
+        f'<p class="from">format {escape(source.format)}, path {escape(survey.config.path)}'
+        f"{escape(f', where {where}') if where else ''}</p>"
         f"{_fields(survey)}{_left_out(survey)}"
         f"<h3>Figures <small>of {count(len(looks.usable))} samples, {whole}; "
         "the median is in bold</small></h3>"
@@ -140,6 +140,8 @@ def _distributions(survey: SourceSurvey) -> str:
 
 def _observed(survey: SourceSurvey) -> str:
     """Shares and duplicates that are not zero."""
+    whole = survey.looks.rows == len(survey.source)
+    bound = "" if whole else "; in the whole source at least as many"
     rows = [
         (f"{each.modality} {each.title}", count(each.number), percent(each.number / each.of))
         for each in survey.figures.shares
@@ -148,7 +150,8 @@ def _observed(survey: SourceSurvey) -> str:
     rows += [
         (
             f"{each.modality} same as an earlier one"
-            + (f" (up to {each.most} times)" if each.most > 2 else ""),
+            + (f" (up to {each.most} times)" if each.most > 2 else "")
+            + bound,
             count(each.number),
             percent(each.number / each.of),
         )

@@ -33,7 +33,7 @@ def as_text(survey: Survey) -> str:
 
 def _source(survey: SourceSurvey) -> Iterator[str]:
     source, looks = survey.source, survey.looks
-    yield f"{survey.name}  {source.format} {survey.config.path}"
+    yield from _wrapped(f"source {survey.name}: format {source.format}, path {survey.config.path}", "    ")
     parts = f" in {count(survey.parts)} parts" if survey.parts > 1 else ""
     size = survey.figures.mean_bytes() * len(source)
     about = f", about {in_bytes(size)}" if size else ""
@@ -49,7 +49,7 @@ def _source(survey: SourceSurvey) -> Iterator[str]:
     if looks.usable:
         whole = "all" if looks.rows == len(source) else "evenly spread"
         yield f"  of {count(len(looks.usable))} samples, {whole}:"
-        yield from _figures(survey.figures)
+        yield from _figures(survey.figures, of_all=looks.rows == len(source))
     if looks.failed:
         share = percent(looks.failure_share)
         yield f"  cannot be used: {count(len(looks.failed))} of {count(looks.rows)} ({share})"
@@ -65,7 +65,7 @@ def _fields(survey: SourceSurvey) -> str:
     )
 
 
-def _figures(figures: Figures) -> Iterator[str]:
+def _figures(figures: Figures, *, of_all: bool) -> Iterator[str]:
     names = ("least", "5 %", "median", "95 %", "most")
     varying = [each for each in figures.distributions if not each.is_constant]
     labels = [f"{each.modality} {each.title}" for each in varying]
@@ -86,7 +86,9 @@ def _figures(figures: Figures) -> Iterator[str]:
     for each in figures.duplicates:
         if each.number:
             often = f", the commonest {each.most} times" if each.most > 2 else ""
-            yield f"    {each.modality}: {_part(each.number, each.of)} same as an earlier one{often}"
+            bound = "" if of_all else "; in the whole source at least as many"
+            line = f"    {each.modality}: {_part(each.number, each.of)} same as an earlier one{often}{bound}"
+            yield from _wrapped(line, "      ")
 
 
 def _values(each: Distribution) -> list[str]:
