@@ -351,20 +351,6 @@ def test_config_show_prints_what_loads_to_the_same(shelf: Shelf, capsys: pytest.
     assert load_config(["mine.yaml"]).config == load_config([], options[2:], ["lidar"]).config
 
 
-def test_config_show_says_what_is_enough_to_plan_with_but_not_to_train(
-    shelf: Shelf, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shelf.modality("lidar", "points")
-
-    ended = Ended(capsys, "config", "show", "--plugins", "lidar", "data.sources.a.modalities=[points]")
-
-    assert ended.code == 0
-    assert ended.err == (
-        "enough to plan with, not to train: data.sources.a.path is not set; "
-        "it wants a manifest, tar shards or a folder\n"
-    )
-
-
 def test_config_show_prints_a_configuration_with_problems_too(
     shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:

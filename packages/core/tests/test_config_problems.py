@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from lidar import lidar_shelf, load, write
 from throwaway import DECLARATIONS, Shelf
 
+from spectranet.cli.root import root
 from spectranet.config import load_config, merge_config
 from spectranet.errors import ConfigError, PluginError
 
@@ -159,6 +161,18 @@ def test_a_run_needs_sources_with_paths_and_an_objective(shelf: Shelf) -> None:
     assert lines == [
         "data.sources.a.path: is not set; it wants a manifest, tar shards or a folder  (default)"
     ]
+
+
+def test_a_source_without_a_path_is_shown_as_enough_to_plan_with_but_not_to_train(shelf: Shelf) -> None:
+    shown = CliRunner().invoke(
+        root, ["config", "show", "--plugins", "lidar", "data.sources.a.modalities=[echo]"]
+    )
+
+    assert shown.exit_code == 0
+    assert shown.stderr == (
+        "enough to plan with, not to train: data.sources.a.path is not set; "
+        "it wants a manifest, tar shards or a folder\n"
+    )
 
 
 def test_a_configuration_with_problems_can_still_be_looked_at(shelf: Shelf) -> None:
