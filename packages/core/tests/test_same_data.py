@@ -6,16 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from launch import launch
 from numbers_modality import numbers
+from ranges import serving
 from small_shards import SHARDS, write, write_folder
 
 from spectranet.config import DataConfig, SourceConfig
 from spectranet.data.corpus import describe_corpus
 from spectranet.data.readers import readers
-from spectranet.data.shards import ShardList
+from spectranet.data.shards import list_shards
 from spectranet.data.source import open_sources
 from spectranet.train.changes import check_data
 from spectranet.train.checkpoint import Checkpoint, CheckpointError
@@ -99,16 +99,11 @@ def test_a_file_with_another_name_is_noticed(tmp_path):
         told(before, described(folder))
 
 
-def test_a_query_behind_an_address_is_no_part_of_the_data():
-    def signed(query: bytes) -> str:
-        return ShardList(("https://s/d",), *_columns([b"0.tar" + query, b"1.tar" + query])).identity
-
-    assert signed(b"?X-Sig=1") == signed(b"?X-Sig=2") == signed(b"")
-
-
-def _columns(names: list[bytes]) -> tuple:
-    zeros = np.zeros(len(names), dtype=np.int64)
-    return zeros, np.array(names), zeros, np.array([b""] * len(names))
+def test_a_copy_in_a_store_is_the_same_data_however_its_addresses_are_signed(shards):
+    here = list_shards(f"{shards}/{{0,1}}.tar").identity
+    with serving(shards) as store:
+        signed = [list_shards(f"{store.url}/{{0,1}}.tar?sig={i}").identity for i in range(2)]
+    assert signed == [here, here]
 
 
 # ------------------------------------------------------------------------------------------- resuming
