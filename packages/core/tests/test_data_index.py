@@ -158,7 +158,7 @@ def test_a_shard_that_changed_is_indexed_again_and_named_with_what_differs(folde
     assert list(samples.parts) == [5, 5, 45, 5]
     assert contents(samples).keys() > expected().keys()
     [message] = caplog.messages
-    assert "1 shards were indexed again" in message
+    assert "1 shard was indexed again" in message
     assert "2.tar': it had 10240 bytes when it was indexed, and has" in message
 
 
@@ -290,7 +290,9 @@ def test_a_shard_of_the_same_size_that_changes_between_two_reads_is_not_read_at_
     else:
         os.replace(tmp_path / "new.tar", folder / "1.tar")
 
-    with pytest.raises(DataError, match=r"1\.tar' has changed since this run began: .*stamp .*now 10000"):
+    with pytest.raises(
+        DataError, match=r"1\.tar' has changed since this run began: .*\(then 2\d{3}-.*now 1970-01-01 "
+    ):
         samples.read(SAMPLES + 1, ["jpg"])
     assert samples.read(0, ["jpg"]).fields == {"jpg": b"jpg 0 of 0"}
 

@@ -168,7 +168,7 @@ def test_patterns_name_their_shards(tmp_path):
     assert names("{a,b}-{08..08}.tar") == ["a-08", "b-08"]
     assert names("a-*.tar") == ["a-08", "a-09", "a-10"]
     assert names("") == ["a-08", "a-09", "a-10", "b-08"]
-    with pytest.raises(DataError, match=r"1 of 2 shards are missing; the first: .*b-09\.tar' does not exist"):
+    with pytest.raises(DataError, match=r"1 of 2 shards are missing: '.*/b-09\.tar'$"):
         list_shards(f"{tmp_path}/{{a,b}}-09.tar")
     with pytest.raises(DataError, match="no tar shard matches"):
         names("c-*.tar")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def write(path: Path, shard: int, samples: int = SAMPLES) -> None:
                 info = tarfile.TarInfo(f"{i}.{field}")
                 info.size = len(content)
                 file.addfile(info, io.BytesIO(content))
+
+
+def flip(path: Path, content: bytes) -> None:
+    """Change a byte of a member, and leave size and time as they were."""
+    found, whole = path.stat(), bytearray(path.read_bytes())
+    whole[whole.index(content)] ^= 1
+    path.write_bytes(whole)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def opened(path: Path | str, cache: Path, *needs: str) -> TarSamples:

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from spectranet.data.index.check import Checked
     from spectranet.data.index.open import OpenShards
+    from spectranet.data.shards import ShardList
 
 __all__ = ["index"]
 
 _FEW = 10
+_AS_WIDE_AS_NEEDED = 100_000
+"""Characters: a path that is broken over two lines cannot be copied."""
+_LIMIT = (
+    "a run does not start on a source where more than data.failure_limit (by itself 1 %) of its shards are "
+    "broken, unless it is only one"
+)
 
 
 @click.command("index")
@@ -35,26 +45,32 @@ def index(paths: tuple[str, ...], workers: int | None, checksums: bool, check: b
     Indexes that are fresh are left as they are. With --check and --checksums the shards are read and compared
     with their checksums. In training, checksums are compared at every read.
     """
-    from spectranet.data.shards import list_together
+    from spectranet.data.shards import list_tars
 
-    listed = {name: list_together(some) for name, some in _by_folder(paths).items()}
+    listed = {name: list_tars(some) for name, some in _by_folder(paths).items()}
     if check:
-        from spectranet.data.index.check import unfit
-
-        reasons: dict[str, str] = {}
-        for shards in listed.values():
-            reasons |= unfit(shards, cache_dir, checksums=checksums, workers=workers)
-        count = sum(map(len, listed.values()))
-        _fail_on(reasons, count, paths, checksums)
-        click.echo(
-            f"{count:,} shards have a fresh index" + (" that matches their bytes" if checksums else "")
-        )
+        _check(listed, paths, cache_dir, checksums=checksums, workers=workers)
         return
 
     from spectranet.data.index.open import How, open_shards
 
     how = How(checksums=checksums, workers=workers, thorough=True)
-    _print({path: open_shards(shards, cache_dir, how) for path, shards in listed.items()})
+    opened = {path: open_shards(shards, cache_dir, how) for path, shards in listed.items()}
+    _print(opened)
+    scanned = sum(each.scanned for each in opened.values())
+    if checksums and scanned < (count := _shards(listed)):
+        click.echo(
+            f"{count - scanned:,} of {count:,} shards have a fresh index with checksums and were not read; "
+            f"to compare their bytes:  {_command(paths)} --check --checksums"
+        )
+
+
+def _shards(listed: Mapping[str, ShardList]) -> int:
+    return sum(map(len, listed.values()))
+
+
+def _command(paths: tuple[str, ...]) -> str:
+    return " ".join(["spectranet data index", *(f"'{path}'" for path in paths)])
 
 
 def _by_folder(paths: tuple[str, ...]) -> dict[str, list[str]]:
@@ -70,24 +86,54 @@ def _by_folder(paths: tuple[str, ...]) -> dict[str, list[str]]:
     return {some[0] if len(some) == 1 else name: some for name, some in single.items()}
 
 
-def _fail_on(reasons: dict[str, str], shards: int, paths: tuple[str, ...], checksums: bool) -> None:
+def _check(
+    listed: Mapping[str, ShardList],
+    paths: tuple[str, ...],
+    cache_dir: str,
+    *,
+    checksums: bool,
+    workers: int | None,
+) -> None:
     """Raises: DataError: there is something to say."""
+    from spectranet.data.index.check import Checked, check
     from spectranet.errors import DataError
 
-    if reasons:
-        lines = [f"  {shard}: {why}" for shard, why in list(reasons.items())[:_FEW]]
-        more = [f"  … and {len(reasons) - _FEW} more"] if len(reasons) > _FEW else []
-        again = " ".join(f"'{path}'" for path in paths) + (" --checksums" if checksums else "")
-        raise DataError(
-            "\n".join(
-                [
-                    f"{len(reasons)} of {shards} shards cannot be used with the index that they have:",
-                    *lines,
-                    *more,
-                    f"  index them:  spectranet data index {again}",
-                ]
-            )
-        )
+    checked = Checked()
+    for shards in listed.values():
+        checked |= check(shards, cache_dir, checksums=checksums, workers=workers)
+    count = _shards(listed)
+    if told := _what_is_wrong(checked, count, paths, checksums):
+        raise DataError("\n".join(told))
+    whole = " that matches their bytes" if checksums else ""
+    click.echo(f"{count:,} shards have a fresh index{whole}" if count != 1 else f"the index is fresh{whole}")
+
+
+def _what_is_wrong(checked: Checked, count: int, paths: tuple[str, ...], checksums: bool) -> list[str]:
+    """Lines: of each kind how many, the first, and what mends it."""
+    again = _command(paths) + (" --checksums" if checksums else "")
+    lines = []
+    if checked.stale:
+        lines += _some(f"of {count:,} shards have no fresh index", checked.stale)
+    if checked.summaries:
+        lines += _some("folder summaries, by which runs open shards, do not fit", checked.summaries)
+    if lines:
+        lines += [f"  index them:  {again}"]
+    if checked.damaged:
+        lines += _some(f"of {count:,} shards are not what was indexed", checked.damaged)
+        lines += [
+            f"  fetch them again, then:  {again}",
+            "  or, where the bytes are right and the index is not, delete the shard's .index first",
+        ]
+    if checked.broken:
+        lines += _some(f"of {count:,} shards are broken", checked.broken)
+        lines += [f"  fetch them again, then:  {again}", f"  {_LIMIT}"]
+    return lines
+
+
+def _some(what: str, reasons: Mapping[str, str]) -> list[str]:
+    named = [f"  {address}: {why}" for address, why in list(reasons.items())[:_FEW]]
+    more = [f"  … and {len(reasons) - _FEW:,} more"] if len(reasons) > _FEW else []
+    return [f"{len(reasons):,} {what}:", *named, *more]
 
 
 def _print(opened: dict[str, OpenShards]) -> None:
@@ -95,12 +141,12 @@ def _print(opened: dict[str, OpenShards]) -> None:
     from rich.filesize import decimal
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=_AS_WIDE_AS_NEEDED)
     table = Table(box=None, pad_edge=False)
-    table.add_column("path", overflow="fold")
+    table.add_column("path")
     for heading in ("shards", "samples", "bytes", "refused", "broken"):
         table.add_column(heading, justify="right")
-    table.add_column("fields", overflow="fold")
+    table.add_column("fields")
     for path, each in opened.items():
         samples = each.samples()
         table.add_row(
@@ -110,14 +156,17 @@ def _print(opened: dict[str, OpenShards]) -> None:
             decimal(int(each.shards.size_S.sum())),
             f"{sum(each.refused().values()):,}",
             f"{len(each.broken()):,}",
-            ", ".join(sorted({name for fields in samples for name in fields})),
+            _few_of(sorted({name for fields in samples for name in fields})),
         )
     console.print(table)
     for each in opened.values():
         for reason, count in each.refused().items():
             console.print(f"refused: {count:,} × {reason}", markup=False)
-        broken = each.broken()
-        for shard, why in list(broken.items())[:_FEW]:
-            console.print(f"broken: {shard} {why}", markup=False, soft_wrap=True)
-        if len(broken) > _FEW:
-            console.print(f"broken: … and {len(broken) - _FEW} more")
+        if broken := each.broken():
+            click.echo("\n".join(_some(f"of {len(each.shards):,} shards are broken", broken)))
+            click.echo(f"  {_LIMIT}")
+
+
+def _few_of(names: list[str]) -> str:
+    more = [f"… and {len(names) - _FEW:,} more"] if len(names) > _FEW + 1 else []
+    return ", ".join([*(names[:_FEW] if more else names), *more])

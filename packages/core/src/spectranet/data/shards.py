@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spectranet.data.paths import missing_source
+from spectranet.data.paths import COMPRESSED, is_manifest, missing_source, no_tars_in
 from spectranet.data.stores import store
 from spectranet.data.stores.state import Stat
 from spectranet.errors import DataError
 
-__all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards", "list_together"]
+__all__ = ["ShardList", "expand_shards", "is_webdataset", "list_shards", "list_tars"]
 
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_FEW = 8
+"""Missing shards that a message names."""
 _AT_ONCE = 4096
 """Local shards whose state is asked for together; the answers are packed before the next."""
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -70,16 +71,15 @@ def _expand(path: str) -> tuple[list[str], dict[str, Stat]]:
         shards += found or ([] if _is_pattern(part) or os.path.isdir(part) else [part])
         known |= {shard: stat for shard, stat in found.items() if stat}
     if not shards:
-        looked_at = path if store.is_url(path) else os.path.abspath(os.path.expanduser(path))
-        raise DataError(f"no tar shard matches '{path}'\n  looked at: {looked_at}")
+        raise DataError(no_tars_in(path))
     for shard in shards:
-        if _without_query(shard)[0].lower().endswith(_COMPRESSED):
+        if _without_query(shard)[0].lower().endswith(COMPRESSED):
             raise DataError(f"shard '{shard}' is compressed and cannot be read at random; decompress it")
     return shards, known
 
 
 def _is_tar(path: str) -> bool:
-    return _without_query(path)[0].lower().endswith((".tar", *_COMPRESSED))
+    return _without_query(path)[0].lower().endswith((".tar", *COMPRESSED))
 
 
 def _tars(folder: str) -> dict[str, Stat | None]:
@@ -141,11 +141,28 @@ def list_shards(path: str) -> ShardList:
     Raises:
         DataError: see :func:`expand_shards`; or a shard is missing.
     """
-    return list_together([path])
+    return _list([path])
 
 
-def list_together(patterns: Sequence[str]) -> ShardList:
-    """:func:`list_shards` of several paths, one after the other; a shard that comes again is left out."""
+def list_tars(patterns: Sequence[str]) -> ShardList:
+    """:func:`list_shards` of several paths, one after the other; a shard that comes again is left out.
+
+    Raises:
+        DataError: also where something is no tar by its name.
+    """
+    for path in patterns:
+        if is_manifest(path) and not os.path.isdir(path):
+            raise DataError(f"'{path}' is a manifest, and a manifest needs no index: only tar shards do")
+    listed = _list(patterns)
+    for name in listed.name_S.tolist():
+        if not name.lower().endswith(b".tar"):
+            raise DataError(
+                f"'{os.fsdecode(name)}' of '{patterns[0]}' is no tar by its name; shards are called *.tar"
+            )
+    return listed
+
+
+def _list(patterns: Sequence[str]) -> ShardList:
     paths: list[str] = []
     known: dict[str, Stat] = {}
     for each in patterns:
@@ -188,11 +205,14 @@ def _states(paths: Sequence[str], known: Mapping[str, Stat]) -> tuple[np.ndarray
 
 
 def _missing(missing: Sequence[str], of: int) -> DataError:
-    several = f"{len(missing)} of {of} shards are missing; the first: " if of > 1 else ""
-    first = missing[0]
-    return DataError(
-        several + (f"'{first}' does not exist" if store.is_url(first) else missing_source(first))
-    )
+    if of == 1:
+        return DataError(
+            f"'{missing[0]}' does not exist" if store.is_url(missing[0]) else missing_source(missing[0])
+        )
+    named = [*map(repr, missing[:_FEW]), *(["…"] if len(missing) > _FEW else [])]
+    relative = not store.is_url(missing[0]) and not os.path.isabs(missing[0])
+    where = f"\n  source paths are relative to the working directory, {os.getcwd()}" if relative else ""
+    return DataError(f"{len(missing):,} of {of:,} shards are missing: {', '.join(named)}{where}")
 
 
 def _split(path: str) -> tuple[str, str, str]:

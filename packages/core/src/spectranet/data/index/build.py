@@ -48,12 +48,14 @@ class Found:
         stale: what is wrong with the files that were found; empty where there is none, or a fresh one.
         checksums: whether the stale one has them.
         unread: why a file that may be fresh could not be read; else empty.
+        scanned: whether the shard was read to make it just now.
     """
 
     index: ShardIndex | None
     stale: str = ""
     checksums: bool = False
     unread: str = ""
+    scanned: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ class Outcome:
     """Attributes:
     row: None where another process is at it.
     stale: what was wrong with the index that had to be replaced; else empty.
+    scanned: whether the shard was read.
     """
 
     number: int
     row: ShardRow | None
     stale: str = ""
+    scanned: bool = False
 
 
 class _Unreadable(DataError):  # noqa: N818
@@ -130,7 +134,7 @@ def find_or_build(
                 f"  try it alone:  spectranet data index '{shard}'"
             ) from error
         place.write(name + SUFFIX, index.to_bytes())
-    return Found(index, found.stale)
+    return Found(index, found.stale, scanned=True)
 
 
 def rows(
@@ -168,9 +172,9 @@ def _outcome(place: Place, shard: Wanted, checksums: bool, *, patient: bool) -> 
         return Outcome(shard.number, None)
     except _Unreadable as error:
         reason = str(error.__cause__)
-        return Outcome(shard.number, ShardRow(shard.stat, broken=reason, readable=False))
+        return Outcome(shard.number, ShardRow(shard.stat, broken=reason, readable=False), scanned=True)
     assert found.index is not None
-    return Outcome(shard.number, found.index.row(shard.stat), found.stale)
+    return Outcome(shard.number, found.index.row(shard.stat), found.stale, found.scanned)
 
 
 def _some(place: Place, shards: Sequence[Wanted], checksums: bool) -> list[Outcome]:

@@ -22,7 +22,15 @@ from spectranet.data.shards import ShardList
 from spectranet.data.stores.store import Absent, read_all
 from spectranet.errors import DataError
 
-__all__ = ["FolderShards", "How", "OpenShards", "open_shards"]
+__all__ = [
+    "FolderShards",
+    "How",
+    "OpenShards",
+    "changed",
+    "fitting",
+    "open_shards",
+    "read_summaries",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +67,13 @@ class FolderShards:
 class OpenShards:
     """Attributes:
     stale: by address, what was wrong with an index that had to be made again.
+    scanned: how many shards were read for it, as they had no index that fits.
     """
 
     shards: ShardList
     folders: tuple[FolderShards, ...]
     stale: dict[str, str] = field(default_factory=dict)
+    scanned: int = 0
 
     def samples(self) -> Counter[Signature]:
         """How many samples there are of each set of fields."""
@@ -106,36 +116,43 @@ def open_shards(shards: ShardList, cache_dir: str, how: How | None = None) -> Op
     Raises:
         DataError: an index cannot be written.
     """
-    folders, stale = [], {}
+    folders, work = [], _Work()
     for number, name in enumerate(shards.folders):
         place = Place(name, cache_dir, alone=shards.has_queries(number))
         shard_F = np.flatnonzero(shards.folder_S == number)
-        folder, of_folder = _open_folder(place, shards, shard_F, how or How())
-        folders.append(folder)
-        stale |= of_folder
-    return OpenShards(shards, tuple(folders), stale)
+        of_folder = _Work()
+        folders.append(_open_folder(place, shards, shard_F, how or How(), of_folder))
+        work.stale |= of_folder.stale
+        work.scanned += of_folder.scanned
+    return OpenShards(shards, tuple(folders), work.stale, work.scanned)
 
 
-def _open_folder(
-    place: Place, shards: ShardList, shard_F: np.ndarray, how: How
-) -> tuple[FolderShards, dict[str, str]]:
-    kept, why = _read(place)
-    summary = _fitting(kept, shards, shard_F)
+@dataclass
+class _Work:
+    """What had to be done, filled while it is; see :class:`OpenShards`."""
+
+    stale: dict[str, str] = field(default_factory=dict)
+    scanned: int = 0
+
+
+def _open_folder(place: Place, shards: ShardList, shard_F: np.ndarray, how: How, work: _Work) -> FolderShards:
+    kept, why = read_summaries(place)
+    summary = fitting(kept, shards, shard_F)
     if why:
         _log.warning("the index of folder '%s' is made again: %s", place.folder or ".", why)
-    wanted_F = np.ones(len(shard_F), dtype=bool) if how.thorough else _changed(summary, shards, shard_F)
-    stale: dict[str, str] = {}
+    wanted_F = np.ones(len(shard_F), dtype=bool) if how.thorough else changed(summary, shards, shard_F)
     if wanted_F.any():
         numbers = np.unique(shard_F[wanted_F]).tolist()
         wanted = [Wanted(s, shards.name(s), shards.address(s), shards.stat(s)) for s in numbers]
-        summary = _extended(place, summary, shards, wanted, how, stale)
-    if stale:
-        shard, reason = next(iter(stale.items()))
-        _log.warning("%d shards were indexed again; the first is '%s': %s", len(stale), shard, reason)
-    return FolderShards(place, summary, shard_F, summary.find(shards.name_S[shard_F])), stale
+        summary = _extended(place, summary, shards, wanted, how, work)
+    if work.stale:
+        shard, reason = next(iter(work.stale.items()))
+        were = "1 shard was" if len(work.stale) == 1 else f"{len(work.stale):,} shards were"
+        _log.warning("%s indexed again; the first is '%s': %s", were, shard, reason)
+    return FolderShards(place, summary, shard_F, summary.find(shards.name_S[shard_F]))
 
 
-def _changed(summary: Summary, shards: ShardList, shard_F: np.ndarray) -> np.ndarray:
+def changed(summary: Summary, shards: ShardList, shard_F: np.ndarray) -> np.ndarray:
     """bool (F,): True at shards that the summary lacks or knows in another state."""
     row_F = summary.find(shards.name_S[shard_F])
     if not len(summary):
@@ -154,9 +171,9 @@ def _extended(
     shards: ShardList,
     wanted: Sequence[Wanted],
     how: How,
-    stale: dict[str, str],
+    work: _Work,
 ) -> Summary:
-    """The summary with the rows of the ``wanted`` shards, also in its file; ``stale`` is filled."""
+    """The summary with the rows of the ``wanted`` shards, also in its file; ``work`` is filled."""
     found: dict[str, ShardRow] = {}
     unread: dict[str, ShardRow] = {}
     with IndexProgress(place.folder, len(wanted)) as progress:
@@ -164,7 +181,8 @@ def _extended(
             assert outcome.row is not None
             name = shards.name(outcome.number)
             if outcome.stale:
-                stale[shards.address(outcome.number)] = outcome.stale
+                work.stale[shards.address(outcome.number)] = outcome.stale
+            work.scanned += outcome.scanned
             (found if outcome.row.readable else unread)[name] = outcome.row
             if len(found) == _ROWS_AT_ONCE:
                 summary, found = summary.updated(found), {}
@@ -173,7 +191,7 @@ def _extended(
     return summary.updated(unread)  # which may be different next time, and is not kept
 
 
-def _read(place: Place) -> tuple[list[Summary], str]:
+def read_summaries(place: Place) -> tuple[list[Summary], str]:
     """The summaries in their files, and why there is none that can be used though there is a file."""
     found, why = [], ""
     for address in place.addresses(SUMMARY):
@@ -186,11 +204,11 @@ def _read(place: Place) -> tuple[list[Summary], str]:
     return found, "" if found else why
 
 
-def _fitting(summaries: Sequence[Summary], shards: ShardList, shard_F: np.ndarray) -> Summary:
+def fitting(summaries: Sequence[Summary], shards: ShardList, shard_F: np.ndarray) -> Summary:
     """All in one; of a shard that is in several, the row that fits it as it is now."""
     together = Summary()
     for each in summaries:
-        better_F = _changed(together, shards, shard_F) & ~_changed(each, shards, shard_F)
+        better_F = changed(together, shards, shard_F) & ~changed(each, shards, shard_F)
         new_S = together.find(each.name_S) < 0
         better_S = np.isin(each.name_S, shards.name_S[shard_F[better_F]])
         together = together.joined(each.only(np.flatnonzero(new_S | better_S)))
@@ -202,7 +220,7 @@ def _written(place: Place, summary: Summary) -> Summary:
     if not len(summary):
         return summary
     with place.lock(SUMMARY):
-        before = reduce(Summary.joined, _read(place)[0], Summary())
+        before = reduce(Summary.joined, read_summaries(place)[0], Summary())
         together = before.joined(summary)
         content = together.to_bytes()
         if not len(before) or content != before.to_bytes():
