@@ -142,7 +142,7 @@ def compare_memory(quick: bool) -> dict[tuple[str, int], Peak]:
         runs += [(name, SMALL) for name in SIDES] + [("ours", LARGE)]
     peaks = {}
     for name, rows in runs:
-        peaks[name, rows] = peak = in_fresh_process(SIDES[name], 256, rows, threads=2 if quick else 1)
+        peaks[name, rows] = peak = in_fresh_process(SIDES[name], 256, rows)
         print(f"  {rows:6} rows  {name:<10} {peak.extra_mib:9.1f} MiB {peak.cpu_s:8.2f} s")
     for name, rows in peaks:
         label = "contrastive.extra_mib" if name == "ours" else "contrastive.open_clip_extra_mib"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 __all__ = ["spread"]
 
+_BLOCK = 1024
 _EPS = 1e-4
 """Inside the root, so that its slope stays finite at zero variance (Bardes et al. 2022, VICReg)."""
 
@@ -20,5 +21,7 @@ def spread(vectors_RE: Tensor) -> Tensor:
     sphere evenly around zero; it is 0.01, the guard inside the root, where all vectors are the same.
     """
     rows, width = vectors_RE.shape
-    variance_E = vectors_RE.var(0, correction=min(1, rows - 1))  # makes no tensor as large as the rows
-    return (width * variance_E + _EPS).sqrt()
+    mean_E, sum_E = vectors_RE.mean(0), vectors_RE.new_zeros(width)
+    for some_RE in vectors_RE.split(_BLOCK):  # so that no tensor is made as large as the rows
+        sum_E = sum_E + (some_RE - mean_E).square().sum(0)
+    return (width * sum_E / max(1, rows - 1) + _EPS).sqrt()
