@@ -124,12 +124,13 @@ data, *overrides = sys.argv[1:]
 save(set_up(load_config(["tiny"], overrides, ["text"])), 1)
 print("stopped", file=sys.stderr)
 os.rename(data + "/1.later", data + "/1.tar")
-set_up(load_config(["tiny"], overrides, ["text"]))
+accepted = "train.checkpoint.accept_changed_data=true"
+set_up(load_config(["tiny"], [*overrides, accepted], ["text"]))
 leave(0)
 """
 
 
-def test_a_run_that_goes_on_with_another_corpus_says_so(run, tmp_path):
+def test_a_run_that_may_go_on_with_another_corpus_says_so(run, tmp_path):
     for name, samples in {"0.tar": 4, "1.later": 5}.items():
         write_shard(tmp_path / name, ("text",), samples, run, seed=samples)
     overrides = [
