@@ -12,11 +12,12 @@ parent would hear of no answer any more. So what was made is held, and never end
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from spectranet.errors import ConfigError, did_you_mean
+from spectranet.errors import ConfigError, SpectraNetError, did_you_mean
 
 __all__ = ["fetch", "file_system", "glob", "info", "listing", "lists_sizes", "put", "stamp"]
 
@@ -47,13 +48,20 @@ def file_system(url: str) -> tuple[Any, str]:
     Raises:
         ConfigError: fsspec has no such protocol, or its package is not installed.
     """
+    with _as_os_errors("open"):
+        fs, path = _made(url)
+    _held[id(fs)] = fs
+    return fs, path
+
+
+def _made(url: str) -> tuple[Any, str]:
     import fsspec
     from fsspec.core import url_to_fs
     from fsspec.registry import known_implementations
 
     protocol = url.partition("://")[0].rpartition("::")[2]
     try:
-        fs, path = url_to_fs(url)
+        return url_to_fs(url)
     except ImportError as error:
         package = _PACKAGES.get(protocol)
         how = f"python -m pip install {package}" if package else str(error)
@@ -65,8 +73,6 @@ def file_system(url: str) -> tuple[Any, str]:
         raise ConfigError(
             f"'{url}': fsspec knows no '{protocol}://'.{did_you_mean(protocol, known)}"
         ) from error
-    _held[id(fs)] = fs
-    return fs, path
 
 
 def fetch(url: str, span: tuple[int, int] | None, timeout_s: float) -> bytes:
@@ -79,7 +85,8 @@ def fetch(url: str, span: tuple[int, int] | None, timeout_s: float) -> bytes:
 def info(url: str, timeout_s: float) -> Mapping[str, Any]:
     """What the store says of an object: ``size``, and more under names of its own."""
     fs, path = file_system(url)
-    fs.invalidate_cache(fs._parent(path))
+    with _as_os_errors("info"):
+        fs.invalidate_cache(fs._parent(path))
     return dict(_call(fs, "info", path, timeout_s=timeout_s))
 
 
@@ -92,7 +99,8 @@ def put(url: str, content: bytes, timeout_s: float) -> None:
 def listing(folder: str, timeout_s: float) -> list[Mapping[str, Any]]:
     """:func:`info` of everything in a folder; of HTTP servers only the names."""
     fs, path = file_system(folder)
-    fs.invalidate_cache(path)
+    with _as_os_errors("ls"):  # that of Hugging Face's asks its server which revision a path is of
+        fs.invalidate_cache(path)
     return list(_call(fs, "ls", path, detail=True, timeout_s=timeout_s))
 
 
@@ -100,7 +108,8 @@ def glob(pattern: str, timeout_s: float) -> dict[str, Mapping[str, Any]]:
     """By address, sorted, what :func:`listing` says of each match."""
     fs, path = file_system(pattern)
     found = _call(fs, "glob", path, detail=True, timeout_s=timeout_s)
-    return {fs.unstrip_protocol(name): found[name] for name in sorted(found)}
+    with _as_os_errors("glob"):
+        return {fs.unstrip_protocol(name): found[name] for name in sorted(found)}
 
 
 def lists_sizes(url: str) -> bool:
@@ -125,16 +134,23 @@ def _call(fs: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> 
     """
     from fsspec.asyn import sync
 
-    try:
+    with _as_os_errors(method):
         if fs.async_impl:
             return sync(fs.loop, getattr(fs, f"_{method}"), *args, timeout=timeout_s, **kwargs)
         return getattr(fs, method)(*args, **kwargs)
+
+
+@contextmanager
+def _as_os_errors(method: str) -> Iterator[None]:
+    """Everything that a store's client may raise as an ``OSError``; see the top of this file."""
+    try:
+        yield
     except FileNotFoundError as error:
         # fsspec's HTTP says so of every failure that it meets twice.
         if error.__cause__ is not None and not _is_absence(error.__cause__):
             raise _failure(error.__cause__) from error
         raise
-    except (OSError, *_OURS):
+    except (OSError, SpectraNetError, *_OURS):
         raise
     except NotImplementedError as error:
         raise OSError(f"this kind of store cannot do it ({method})") from error
@@ -145,7 +161,7 @@ def _call(fs: Any, method: str, *args: Any, timeout_s: float, **kwargs: Any) -> 
 def _failure(error: BaseException) -> OSError:
     """One of ours for an error of a store's client; a ``PermissionError`` where that will not change."""
     kind = PermissionError if _status(error) in (401, 403) else OSError
-    return kind(f"{type(error).__name__}: {error}")
+    return kind(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _is_absence(error: BaseException) -> bool:
@@ -157,4 +173,8 @@ def _is_absence(error: BaseException) -> bool:
 
 def _status(error: BaseException) -> int | None:
     """The status of an HTTP answer, where that is what the error is about."""
-    return error.status if hasattr(error, "status") else getattr(error, "code", None)
+    if hasattr(error, "status"):
+        status = error.status
+    else:  # requests and httpx keep the answer; what botocore calls so is a dict
+        status = getattr(error, "code", getattr(getattr(error, "response", None), "status_code", None))
+    return status if isinstance(status, int) else None
