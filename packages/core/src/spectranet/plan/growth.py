@@ -1,8 +1,8 @@
 """How does what a micro-batch costs grow with its size?
 
 Two rehearsals are enough: bytes and FLOPs of a micro-batch grow linearly with its samples. Where the
-peak moves from one place of the step to another, it is the greatest of several straight lines; a chord
-between two points of such a curve never lies below it.
+peak moves from one place of the step to another, it is the greatest of several straight lines, and a
+chord between two points of such a curve errs upwards.
 """
 
 from __future__ import annotations

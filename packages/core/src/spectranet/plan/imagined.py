@@ -89,7 +89,8 @@ def _index_all(func: Any, args: Any, kwargs: Any) -> Any:
             count = math.prod(index.shape)
             places += [torch.empty(count, dtype=torch.int64, device=index.device) for _ in index.shape]
         else:
-            places += index.nonzero(as_tuple=True)
+            with unset_fake_temporarily():
+                places += index.nonzero(as_tuple=True)
     return func(args[0], places, *args[2:], **kwargs)
 
 

@@ -18,15 +18,20 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
+from torch.utils.flop_counter import flop_registry
 
 __all__ = ["Meter", "tensors_in"]
 
 aten, c10d = torch.ops.aten, torch.ops.c10d
 
+_attention, _backward = (
+    aten._scaled_dot_product_flash_attention,
+    aten._scaled_dot_product_flash_attention_backward,
+)
 _FORMULAS = {
-    aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+    # torch knows the attention of GPUs; the CPU's takes its arguments in the same order.
+    aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_attention],
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[_backward],
     **flop_registry,
 }
 _WHOLE = {
