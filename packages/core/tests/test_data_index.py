@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,7 @@ ROWS = st.builds(
     st.dictionaries(st.sampled_from([("jpg",), ("jpg", "txt"), ("flac", "json")]), st.integers(1, 70_000)),
     st.dictionaries(st.sampled_from(["duplicate member", "hidden"]), st.integers(1, 300)),
     st.sampled_from(["", "", "is empty"]),
+    examples=st.dictionaries(st.sampled_from(["duplicate member", "hidden"]), st.text(max_size=3)),
 )
 FOLDERS = st.dictionaries(st.text("abcß0", min_size=1, max_size=4), ROWS, max_size=6)
 
@@ -190,6 +192,8 @@ def test_a_summary_holds_the_last_row_of_every_shard(updates):
     if rows:
         summary = Summary.from_bytes(summary.to_bytes())
     assert len(summary) == len(rows)
+    for reason, (name, member) in summary.examples.items():
+        assert rows[name].examples[reason] == member
     number = summary.find(np.array([name.encode() for name in rows] + [b"absent"]))
     assert number[-1] == -1
     for name, s in zip(rows, number[:-1], strict=True):
@@ -207,6 +211,7 @@ def test_a_summary_holds_the_last_row_of_every_shard(updates):
 @given(st.data())
 def test_any_changed_byte_of_an_index_is_noticed(data):
     row = ShardRow(Stat(5120, "7"), {("jpg", "txt"): 3, ("jpg",): 1}, {"duplicate member": 2}, "is odd")
+    row = replace(row, examples={"duplicate member": "a.jpg"})
     index = ShardIndex(
         stat=Stat(5120, "7"),
         signatures=(("jpg", "txt"), ("jpg",)),
@@ -216,6 +221,7 @@ def test_any_changed_byte_of_an_index_is_noticed(data):
         block_M=np.array([1, 3, 5], np.uint8),
         size_M=np.array([500, 3, 70], np.uint16),
         crc32_M=np.array([1, 2, 3], np.uint32),
+        examples={"duplicate member": "a.jpg"},
     )
     kind, written = data.draw(
         st.sampled_from([(ShardIndex, index), (Summary, Summary().updated({"s": row}))])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
-from small_shards import flip, index_files, run_index, write, write_folder
+from small_shards import flip, index_files, opened, run_index, write, write_folder
 
 from spectranet.data.paths import missing_source
 from spectranet.errors import DataError
@@ -100,6 +101,22 @@ def test_check_looks_at_the_summary_that_runs_rely_on(folder, harm):
     assert said[1].startswith(f"  {summary}: ") and why in said[1]
     run_index(folder)
     assert "fresh" in run_index(folder, "--check")
+
+
+def write_with_hidden(path: Path, name: str) -> None:
+    with tarfile.open(path, "w") as tar:
+        for each in ("0.jpg", name, f"{name}.second"):
+            tar.addfile(tarfile.TarInfo(each))
+
+
+def test_what_is_refused_is_told_with_the_first_member_from_scans_and_from_the_summary(folder, tmp_path):
+    write_with_hidden(folder / "1.tar", ".one\x1b[2J")
+    write_with_hidden(folder / "3.tar", ".three")
+    why = "hidden file or no extension"
+    for _ in range(2):
+        assert f"refused: 4 × {why} (as 1.tar/.one\\x1b[2J)\n" in run_index(folder)
+        assert opened(folder, tmp_path).dropped == {f"{why} (as 1.tar/.one\\x1b[2J)": 4}
+    assert opened(folder / "3.tar", tmp_path).dropped == {why: 2}, "the folder's example is another shard's"
 
 
 def test_a_long_path_is_printed_in_one_piece(tmp_path):

@@ -135,9 +135,9 @@ def test_links_upward_names_and_duplicates_are_refused_and_counted(tmp_path):
     samples = open_path(path, OpenOptions())
     assert list(contents(samples)) == ["s.tar/ok"]
     assert samples.dropped == {
-        "name outside the archive": 3,
-        "duplicate member": 1,
-        "link, device or sparse member": 2,
+        "name outside the archive (as s.tar/../up.jpg)": 3,
+        "duplicate member (as s.tar/ok.jpg)": 1,
+        "link, device or sparse member (as s.tar/link.jpg)": 2,
     }
 
 

@@ -161,7 +161,7 @@ def _print(opened: dict[str, OpenShards]) -> None:
     console.print(table)
     for each in opened.values():
         for reason, count in each.refused().items():
-            console.print(f"refused: {count:,} × {reason}", markup=False)
+            click.echo(f"refused: {count:,} × {reason}")
         if broken := each.broken():
             click.echo("\n".join(_some(f"of {len(each.shards):,} shards are broken", broken)))
             click.echo(f"  {_LIMIT}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from spectranet.data.index.build import find
 from spectranet.data.index.open import changed, fitting, read_summaries
 from spectranet.data.index.place import Place
 from spectranet.data.index.scan import scan_shard
-from spectranet.data.index.shard import ShardIndex
+from spectranet.data.index.shard import ShardIndex, ShardRow
 from spectranet.data.index.summary import SUMMARY
 from spectranet.data.shards import ShardList
 from spectranet.errors import DataError
@@ -124,9 +124,14 @@ def _of_summary(place: Place, shards: ShardList, number: int, of_shard: Mapping[
 
 def _differs(before: ShardIndex, now: ShardIndex) -> str:
     """The first sample whose bytes are others than when they were indexed."""
-    if before.row() != now.row() or not np.array_equal(before.block_M, now.block_M):
+    if _counts(before) != _counts(now) or not np.array_equal(before.block_M, now.block_M):
         return "its members are others than those that were indexed"
     for sample in range(len(before)):
         if before.members(sample) != now.members(sample):
             return f"the bytes of sample '{now.key(sample)}' are not those that were indexed"
     return ""
+
+
+def _counts(index: ShardIndex) -> ShardRow:
+    """Without examples of what was refused, which indexes of older versions do not have."""
+    return replace(index.row(), examples={})

@@ -5,6 +5,7 @@ their indexes, which are made where they are missing. Suffixes: S shards, F thos
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -80,8 +81,13 @@ class OpenShards:
         return self._totals("samples")
 
     def refused(self) -> Counter[str]:
-        """How many members were left out, by reason."""
-        return self._totals("refused")
+        """How many members were left out, by reason and with one of them: ``hidden (as 3.tar/.x)``."""
+        named: dict[str, str] = {}
+        for folder in self.folders:
+            for reason, (shard, member) in folder.summary.examples.items():
+                if reason not in named and (self.shards.name_S[folder.shard_F] == os.fsencode(shard)).any():
+                    named[reason] = f"{reason} (as {shard}/{member})"
+        return Counter({named.get(reason, reason): n for reason, n in self._totals("refused").items()})
 
     def rows(self, accepts: Callable[[Signature], bool]) -> np.ndarray:
         """int64 (S,): how many samples of each shard have fields that are accepted."""

@@ -24,6 +24,8 @@ __all__ = ["scan_shard"]
 _PIECE = 1 << 20
 _MOST_EXTENSIONS = 1000
 """Of a shard, in all. Names like ``frame_0.000123.jpg`` would give every member one of its own."""
+_LONGEST_EXAMPLE = 200
+"""Bytes of a name."""
 _TOO_MANY = f"extension beyond the {_MOST_EXTENSIONS:,} that a shard may have (it begins at the first dot)"
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -48,7 +50,7 @@ def scan_shard(path: str, stat: Stat, *, checksums: bool = False) -> ShardIndex:
                     continue
                 reason, key, extension = _use(member)
                 if reason:
-                    samples.refused[reason] += 1
+                    samples.refuse(reason, member)
                 elif member.offset + member.size > stat.size:
                     samples.drop(key)
                 else:
@@ -64,6 +66,8 @@ class _Samples:
 
     def __init__(self) -> None:
         self.refused: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        """Of each reason the first member's name."""
         self._number: dict[bytes, int] = {}
         """Of each key."""
         self._fields: list[int] = []
@@ -76,18 +80,23 @@ class _Samples:
         self._offset_M, self._size_M, self._crc32_M = array("q"), array("q"), array("L")
         self._dropped: set[int] = set()
 
+    def refuse(self, reason: str, member: Header) -> None:
+        self.refused[reason] += 1
+        if reason not in self.examples:
+            self.examples[reason] = _printable(member.name[:_LONGEST_EXAMPLE])
+
     def add(self, key: bytes, extension: bytes, member: Header, crc32: int) -> None:
         number = self._extension.get(extension)
         if number is None:
             number = self._learn(extension)
         if number == _MOST_EXTENSIONS:
-            self.refused[_TOO_MANY] += 1
+            self.refuse(_TOO_MANY, member)
             return
         sample = self._number.setdefault(key, len(self._fields))
         if sample == len(self._fields):
             self._fields.append(0)
         if self._fields[sample] >> number & 1:
-            self.refused["duplicate member"] += 1
+            self.refuse("duplicate member", member)
             return
         self._fields[sample] |= 1 << number
         self._sample_M.append(sample)
@@ -139,6 +148,7 @@ class _Samples:
             size_M=smallest(np.array(self._size_M)[order_M]),
             crc32_M=np.array(self._crc32_M, dtype=np.uint32)[order_M] if checksums else None,
             refused=dict(self.refused),
+            examples=self.examples,
             broken=broken,
         )
 
@@ -151,6 +161,12 @@ def _signature(mask: int, names: Sequence[str]) -> tuple[str, ...]:
         found.append(names[lowest.bit_length() - 1])
         mask ^= lowest
     return tuple(sorted(found))
+
+
+def _printable(name: bytes) -> str:
+    """As a terminal can show it: a name may hold what moves its cursor."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _use(member: Header) -> tuple[str, bytes, bytes]:

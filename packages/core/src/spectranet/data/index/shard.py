@@ -42,6 +42,7 @@ class ShardRow:
     Attributes:
         samples: how many samples have exactly these fields.
         refused: how many members were left out, by reason.
+        examples: the name of one of them, by reason; none where an older version made the index.
         broken: why the shard can be used only in part or not at all; else empty.
         readable: False where the shard could not be read, which may be different next time.
     """
@@ -51,6 +52,7 @@ class ShardRow:
     refused: dict[str, int] = field(default_factory=dict)
     broken: str = ""
     readable: bool = True
+    examples: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class ShardIndex:
         size_M: bytes.
         crc32_M: uint32, or None where the shard was indexed without checksums.
         refused: how many members were left out, by reason.
+        examples: the name of one of them, by reason; none where an older version made the index.
         broken: why the shard can be used only in part or not at all; else empty.
     """
 
@@ -80,6 +83,7 @@ class ShardIndex:
     crc32_M: np.ndarray | None = None
     refused: dict[str, int] = field(default_factory=dict)
     broken: str = ""
+    examples: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.signature_K)
@@ -117,7 +121,8 @@ class ShardIndex:
         """Its line of the summary; ``stat`` is what a listing says of the same shard."""
         counts = np.bincount(self.signature_K, minlength=len(self.signatures))
         samples = {name: int(count) for name, count in zip(self.signatures, counts, strict=True)}
-        return ShardRow(stat or self.stat, samples, dict(self.refused), self.broken)
+        stat = stat or self.stat
+        return ShardRow(stat, samples, dict(self.refused), self.broken, examples=dict(self.examples))
 
     def to_bytes(self) -> bytes:
         arrays = {
@@ -135,6 +140,7 @@ class ShardIndex:
             "signatures": self.signatures,
             "refused": self.refused,
             "broken": self.broken,
+            "examples": self.examples,
         }
         return pack(_KIND, arrays, about)
 
@@ -149,6 +155,7 @@ class ShardIndex:
                 crc32_M=arrays.pop("crc32_M", None),
                 refused=about["refused"],
                 broken=about["broken"],
+                examples=about.get("examples", {}),
                 **arrays,
             )
         except (KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,8 @@ class Summary:
     samples: how many samples have exactly which fields.
     refused: how many members were left out, by reason.
     broken: by name, why a shard can be used only in part or not at all.
+    examples: by reason, one member that was left out: the name of its shard (the first that has any) and
+        its own.
     """
 
     name_S: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"))
@@ -96,6 +98,7 @@ class Summary:
     samples: Tally = field(default_factory=Tally)
     refused: Tally = field(default_factory=Tally)
     broken: dict[str, str] = field(default_factory=dict)
+    examples: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.name_S)
@@ -121,6 +124,11 @@ class Summary:
                 samples=Tally.of([row.samples for row in ordered]),
                 refused=Tally.of([row.refused for row in ordered]),
                 broken={name: row.broken for name, row in rows.items() if row.broken},
+                examples=_first(
+                    (reason, (name, member))
+                    for name in names
+                    for reason, member in rows[name].examples.items()
+                ),
             )
         )
 
@@ -128,7 +136,8 @@ class Summary:
         """With the rows of these numbers, which ascend, and no others."""
         to_S = np.full(len(self), -1)
         to_S[chosen] = np.arange(len(chosen))
-        names = {*map(os.fsdecode, self.name_S[chosen].tolist())} if self.broken else ()
+        named = self.broken or self.examples
+        names = {*map(os.fsdecode, self.name_S[chosen].tolist())} if named else ()
         return Summary(
             name_S=self.name_S[chosen],
             size_S=self.size_S[chosen],
@@ -136,6 +145,7 @@ class Summary:
             samples=self.samples.moved(to_S).sorted(),
             refused=self.refused.moved(to_S).sorted(),
             broken={name: why for name, why in self.broken.items() if name in names},
+            examples={why: example for why, example in self.examples.items() if example[0] in names},
         )
 
     def joined(self, other: Summary) -> Summary:
@@ -149,7 +159,9 @@ class Summary:
         rank[order] = np.arange(len(order))
         mine_to, other_to = np.full(len(self), -1), rank[len(kept) :]
         mine_to[kept] = rank[: len(kept)]
-        theirs = {*map(os.fsdecode, other.name_S.tolist())} if self.broken else ()
+        named = self.broken or self.examples
+        theirs = {*map(os.fsdecode, other.name_S.tolist())} if named else ()
+        mine = [each for each in self.examples.items() if each[1][0] not in theirs]
         return Summary(
             name_S=name_S[order],
             size_S=np.concatenate([self.size_S[kept], other.size_S])[order],
@@ -157,6 +169,7 @@ class Summary:
             samples=self.samples.moved(mine_to).plus(other.samples.moved(other_to)),
             refused=self.refused.moved(mine_to).plus(other.refused.moved(other_to)),
             broken={name: why for name, why in self.broken.items() if name not in theirs} | other.broken,
+            examples=_first([*mine, *other.examples.items()]),
         )
 
     def to_bytes(self) -> bytes:
@@ -165,7 +178,7 @@ class Summary:
             "size": smallest(self.size_S),
             "stamp": self.stamp_S,
         }
-        about: dict[str, Any] = {"broken": self.broken}
+        about: dict[str, Any] = {"broken": self.broken, "examples": self.examples}
         for what, tally in (("samples", self.samples), ("refused", self.refused)):
             arrays |= {f"{what}_shard": tally.shard_C, f"{what}_label": tally.label_C}
             arrays[f"{what}_count"] = tally.count_C
@@ -186,9 +199,19 @@ class Summary:
             }
             name = arrays["name"]
             name_S = np.ascontiguousarray(name).view(f"S{max(1, name.shape[1])}").reshape(-1)
-            return cls(name_S, arrays["size"], arrays["stamp"], broken=about["broken"], **tallies)
+            examples = {why: (name, member) for why, (name, member) in about.get("examples", {}).items()}
+            named = {"broken": about["broken"], "examples": examples}
+            return cls(name_S, arrays["size"], arrays["stamp"], **tallies, **named)
         except (KeyError, TypeError, IndexError) as error:
             raise Unusable("it is damaged") from error
+
+
+def _first(examples: Iterable[tuple[str, tuple[str, str]]]) -> dict[str, tuple[str, str]]:
+    """Of each reason the example of the shard whose name is the first, in whatever order they come."""
+    found: dict[str, tuple[str, str]] = {}
+    for reason, example in examples:
+        found[reason] = min(example, found.get(reason, example))
+    return found
 
 
 def stamp_hash(stamp: str) -> int:
