@@ -129,7 +129,7 @@ def test_a_size_that_no_file_can_have_is_damage_of_the_shard(tmp_path, form, siz
     index = scan(path)
     assert described(index) == {"a": ["jpg"]}
     place = path.stat().st_size if what == "cut short" else MEMBER
-    assert index.broken == f"{what} at byte {place}; 1 samples before it are used"
+    assert index.broken == f"{what} at byte {place}; 1 sample before it is used"
 
 
 # ------------------------------------------------------------------------------------------- cuts
@@ -158,9 +158,9 @@ def test_what_is_said_of_a_shard_that_is_cut_or_damaged_names_the_place(tmp_path
     path.write_bytes(content[:7000])
     assert scan(path).broken == "cut short at byte 7000; 2 samples before it are used"
     path.write_bytes(content[: 3 * MEMBER])
-    assert scan(path).broken == "cut short at byte 4608; 1 samples before it are used"
+    assert scan(path).broken == "cut short at byte 4608; 1 sample before it is used"
     path.write_bytes(content[:SAMPLE] + b"\xff" * 64 + content[SAMPLE + 64 :])
-    assert scan(path).broken == "damaged at byte 3072; 1 samples before it are used"
+    assert scan(path).broken == "damaged at byte 3072; 1 sample before it is used"
 
 
 def test_a_cut_sample_goes_also_where_its_other_members_are_far_away(tmp_path):

@@ -133,7 +133,7 @@ def test_a_manifest_is_not_indexed_and_nothing_is_left_beside_it(tmp_path, monke
     Path("other.bin").write_text("x")
 
     assert "'pairs.csv' is a manifest, and a manifest needs no index" in refusal("pairs.csv")
-    assert "'other.bin' of 'other.bin' is no tar by its name" in refusal("other.bin")
+    assert refusal("other.bin").startswith("'other.bin' is no tar by its name")
     assert sorted(os.listdir()) == ["other.bin", "pairs.csv"]
 
 
@@ -166,6 +166,11 @@ def test_a_folder_that_may_not_be_listed_says_so(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     monkeypatch.setattr(os, "scandir", refuse)
     assert "closed' cannot be listed: Permission denied" in refusal(tmp_path / "closed")
+
+
+def test_a_pattern_of_more_than_tars_names_what_is_none(folder):
+    (folder / "notes.md").touch()
+    assert "/*' stands for: 'notes.md' is no tar by its name" in refusal(f"{folder}/*")
 
 
 def test_shards_that_are_missing_are_all_named(folder, monkeypatch):

@@ -11,7 +11,7 @@ from spectranet.errors import not_there
 __all__ = ["COMPRESSED", "is_manifest", "missing_source", "no_tars_in"]
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+_MANIFESTS = (".jsonl", ".ndjson", ".csv", ".tsv")
 _FEW = 4
 """Extensions that a message names."""
 _LOOKED_AT = 10_000

@@ -156,9 +156,8 @@ def list_tars(patterns: Sequence[str]) -> ShardList:
     listed = _list(patterns)
     for name in listed.name_S.tolist():
         if not name.lower().endswith(b".tar"):
-            raise DataError(
-                f"'{os.fsdecode(name)}' of '{patterns[0]}' is no tar by its name; shards are called *.tar"
-            )
+            among = f"what '{patterns[0]}' stands for: " if len(listed) > 1 else ""
+            raise DataError(f"{among}'{os.fsdecode(name)}' is no tar by its name; shards are called *.tar")
     return listed
 
 

@@ -211,4 +211,5 @@ def _what_is_wrong(file: BinaryIO, damage: Damage, size: int, kept: int) -> str:
             return f"is compressed ({kind}) and cannot be read at random; decompress it"
         return "is cut short within its first member" if damage.cut and size > BLOCK else "is no tar archive"
     what = "cut short" if damage.cut else "damaged"
-    return f"{what} at byte {damage.offset}; {kept} samples before it are used"
+    used = "1 sample before it is used" if kept == 1 else f"{kept} samples before it are used"
+    return f"{what} at byte {damage.offset}; {used}"
