@@ -39,9 +39,7 @@ def test_an_unchanged_configuration_in_another_place_says_nothing():
     assert told(OLD | {"run_dir": "b"}) == []
 
 
-@pytest.mark.parametrize(
-    ("ranks", "lines"), [(8, []), (4, ["changed since that checkpoint: ranks: 8 -> 4"])]
-)
+@pytest.mark.parametrize(("ranks", "lines"), [(8, []), (4, ["changed since that checkpoint: ranks: 8 -> 4"])])
 def test_another_number_of_ranks_is_told(ranks, lines):
     checkpoint = Checkpoint(Path("step-3"), {"step": 3, "config": OLD, "topology": {"ranks": 8}})
     assert rank_change(checkpoint, ranks) == lines
