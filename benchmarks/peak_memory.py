@@ -19,9 +19,7 @@ class Peak(NamedTuple):
     cpu_s: float
 
 
-def in_fresh_process(
-    make: Callable[..., Callable[[], object]], small: Any, real: Any, threads: int = 1
-) -> Peak:
+def in_fresh_process(make: Callable[..., Callable[[], object]], small: Any, real: Any) -> Peak:
     """The peak of what ``make(real)`` returns, above the resident memory before it is called.
 
     Resident memory of a process of its own: it holds all that was touched, also by libraries that do
@@ -33,11 +31,11 @@ def in_fresh_process(
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as fresh:
-        return fresh.submit(_measure, make, small, real, threads).result()
+        return fresh.submit(_measure, make, small, real).result()
 
 
-def _measure(make: Callable[..., Callable[[], object]], small: Any, real: Any, threads: int) -> Peak:
-    torch.set_num_threads(threads)
+def _measure(make: Callable[..., Callable[[], object]], small: Any, real: Any) -> Peak:
+    torch.set_num_threads(1)
     make(small)()
     run = make(real)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
