@@ -19,7 +19,9 @@ class Peak(NamedTuple):
     cpu_s: float
 
 
-def in_fresh_process(make: Callable[..., Callable[[], object]], small: Any, real: Any) -> Peak:
+def in_fresh_process(
+    make: Callable[..., Callable[[], object]], small: Any, real: Any, threads: int = 1
+) -> Peak:
     """The peak of what ``make(real)`` returns, above the resident memory before it is called.
 
     Resident memory of a process of its own: it holds all that was touched, also by libraries that do
@@ -31,11 +33,11 @@ def in_fresh_process(make: Callable[..., Callable[[], object]], small: Any, real
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as fresh:
-        return fresh.submit(_measure, make, small, real).result()
+        return fresh.submit(_measure, make, small, real, threads).result()
 
 
-def _measure(make: Callable[..., Callable[[], object]], small: Any, real: Any) -> Peak:
-    torch.set_num_threads(1)
+def _measure(make: Callable[..., Callable[[], object]], small: Any, real: Any, threads: int) -> Peak:
+    torch.set_num_threads(threads)
     make(small)()
     run = make(real)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
