@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -90,6 +92,15 @@ class OneBatch(Dataset[Any]):
         return batch()
 
 
+@pytest.fixture
+def signals_as_before() -> Iterator[None]:
+    """A DataLoader leaves its handler for the end of any child."""
+    handler = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.mark.usefixtures("signals_as_before")
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_worker_hands_a_batch_over_in_shared_memory(workers):
     for copy in DataLoader(OneBatch(), batch_size=None, num_workers=workers):
