@@ -14,7 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    FakeTensor,
+    FakeTensorMode,
+    in_kernel_invocation_manager,
+    unset_fake_temporarily,
+)
 from torch.utils._pytree import tree_map
 
 from spectranet.plan.meter import tensors_in
@@ -43,8 +48,18 @@ class Answers:
         tensors = tensors_in(args) + tensors_in(kwargs.values())
         if tensors and not any(isinstance(each, FakeTensor) or each.is_meta for each in tensors):
             return self._run(func, args, kwargs)
-        answer = _ANSWERS.get(func)
-        return func(*args, **kwargs) if answer is None else answer(func, args, kwargs)
+        if answer := _ANSWERS.get(func):
+            return answer(func, args, kwargs)
+        if func.is_view and len(tensors) == 1:
+            return self._view(func, args, kwargs)
+        return func(*args, **kwargs)
+
+    def _view(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What the mode would give, without its book-keeping: half of all operations are views."""
+        with in_kernel_invocation_manager(self.fake):
+            views = func(*args, **kwargs)
+        device = args[0].fake_device
+        return tree_map(lambda view: FakeTensor(self.fake, view, device), views)
 
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         with unset_fake_temporarily():

@@ -53,7 +53,7 @@ class Meter(TorchDispatchMode):
     Attributes:
         alive: bytes of the storages that exist now and were seen so far.
         peak: the most that were alive at once.
-        operations: how many there were.
+        operations: how many a device would be told to run.
         flops: a multiplication and an addition counting as two.
         collectives: name -> bytes of the whole tensors that were gathered or reduced.
     """
@@ -95,7 +95,7 @@ class Meter(TorchDispatchMode):
         kwargs = kwargs or {}
         result = self.run(func, args, kwargs)
         self.watch((result,))
-        self.operations += 1
+        self.operations += func.namespace == "aten" and not func.is_view
         if formula := _FORMULAS.get(func._overloadpacket):
             self.flops += formula(*args, **kwargs, out_val=result)
         elif func in _WHOLE:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from spectranet.config import Config, Resolved
 from spectranet.errors import ConfigError
-from spectranet.model.build import select_parts
+from spectranet.model.build import Parts, select_parts
+from spectranet.plan.aside import side_by_side
 from spectranet.plan.estimate import Assumed, Estimate, estimate
 from spectranet.plan.gpus import Gpu, gpu_hours
 from spectranet.plan.growth import Growth, measure_growth
@@ -82,23 +84,48 @@ def make_plan(
     sizes: dict[str, set[int]] = {}
     for source, size in (kind for mix in mixes.values() for kind in mix):
         sizes.setdefault(source, set()).add(size)
-    estimates: list[Estimate] = []
-    for checkpointing in checkpointing_choices():
-        begin(f"rehearsing with activation_checkpointing={checkpointing}")
-        with rehearse(Setting(1, checkpointing).apply(config), parts, gpus) as rehearsal:
-            growth = measure_growth(rehearsal, {source: sorted(each) for source, each in sizes.items()})
-            parameters, state_bytes = rehearsal.parameters, rehearsal.state_bytes
-        if checkpointing == "none":
-            model_flops = gpus * _model_flops(config, mixes[min(mixes)], growth)
-        total = sum(parameters.values())
-        for size, mix in mixes.items():
-            setting = Setting(size, checkpointing)
-            estimates.append(estimate(config, setting, mix, growth, gpu, gpus, total, assumed))
+    choices = checkpointing_choices()
+    begin(f"rehearsing micro-batches of {len(sizes)} sources, checkpointing {', '.join(choices)}")
+    rehearsals = side_by_side([partial(_rehearsed, config, parts, gpus, each, sizes) for each in choices])
+    grown = dict(zip(choices, rehearsals, strict=True))
+    state = grown["none"]
+    total = sum(state.parameters.values())
+    estimates = [
+        estimate(config, Setting(size, choice), mix, each.growth, gpu, gpus, total, assumed)
+        for choice, each in grown.items()
+        for size, mix in mixes.items()
+    ]
     fitting = [one for one in estimates if one.needs() <= gpu.memory_bytes]
     best = min(fitting, key=lambda one: (one.step_s, one.peak_bytes), default=None)
     return Plan(
-        config, gpu, gpus, assumed, parameters, state_bytes, model_flops, mixes, tuple(estimates), best
+        config=config,
+        gpu=gpu,
+        gpus=gpus,
+        assumed=assumed,
+        parameters=state.parameters,
+        state_bytes=state.state_bytes,
+        model_flops=gpus * _model_flops(config, mixes[min(mixes)], state.growth),
+        mixes=mixes,
+        estimates=tuple(estimates),
+        best=best,
     )
+
+
+@dataclass(frozen=True)
+class _Rehearsed:
+    """What is wanted of a :class:`Rehearsal` when it is over."""
+
+    parameters: Mapping[str, int]
+    state_bytes: int
+    growth: Mapping[str, Growth]
+
+
+def _rehearsed(
+    config: Config, parts: Parts, gpus: int, checkpointing: str, sizes: Mapping[str, Iterable[int]]
+) -> _Rehearsed:
+    with rehearse(Setting(1, checkpointing).apply(config), parts, gpus) as rehearsal:
+        growth = measure_growth(rehearsal, {source: sorted(each) for source, each in sizes.items()})
+        return _Rehearsed(dict(rehearsal.parameters), rehearsal.state_bytes, growth)
 
 
 def _model_flops(config: Config, mix: StepMix, growth: Mapping[str, Growth]) -> int:
