@@ -92,6 +92,14 @@ def test_what_lies_between_two_sizes_is_never_underestimated(toy_costs, checkpoi
         assert between.phases[name].flops == pytest.approx(costs[8].phases[name].flops, rel=0.01), name
 
 
+def test_a_compiled_run_is_planned_as_it_is_uncompiled(toy_costs) -> None:
+    config, parts = toy_run.toy_config(compile=True)
+    config.data.sources = {"pairs": SourceConfig(modalities=["left", "right"])}
+    with rehearse(config, parts, 8) as rehearsal:
+        cost = rehearsal.cost("pairs", 1)
+    assert cost == toy_costs["none"][1]
+
+
 def test_checkpointing_costs_arithmetic(toy_costs) -> None:
     none, full = toy_costs["none"][64], toy_costs["full"][64]
     assert full.phases["train"].flops > 1.05 * none.phases["train"].flops

@@ -54,7 +54,7 @@ def _this_cpu() -> Gpu:
 
 _MADE = (
     Gpu("h100-80gb", 989e12, 67e12, 79 * GIB, 3.35e12, 8, 450e9, 50e9),
-    Gpu("h200", 989e12, 67e12, 140 * GIB, 4.8e12, 8, 450e9, 50e9),
+    Gpu("h200", 989e12, 67e12, 139 * GIB, 4.8e12, 8, 450e9, 50e9),
     Gpu("a100-80gb", 312e12, 19.5e12, 79 * GIB, 2.0e12, 8, 300e9, 25e9),
 )
 GPUS = (*(gpu.name for gpu in _MADE), "cpu")

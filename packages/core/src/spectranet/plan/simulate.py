@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.distributed as dist
@@ -162,8 +162,9 @@ def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
     """The model of ``config`` on the first of ``ranks``, ready for any number of :meth:`Rehearsal.cost`.
 
     It is sharded on the meta device and imagined afterwards: imagined parameters would be cut into as
-    many imagined chunks as there are ranks, one by one.
+    many imagined chunks as there are ranks, one by one. Nothing is compiled.
     """
+    config = replace(config, train=replace(config.train, compile=False))
     model = build_model(config, parts)
     parameters = count_parameters(model)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
