@@ -4,7 +4,8 @@
 shuffles, ``decode("pilrgb")``, its transform for training, float batches), with our tokeniser of
 bytes in place of its own, which would cost it more.
 ``loader.same_transform_vs_webdataset``: webdataset's reading, shuffling and batching around our
-decoder, transform, masks and uint8 batches, so that both sides give the same kind of batch.
+decoder, transform, masks and uint8 batches, so that both sides give the same kind of batch. How it
+goes to the trainer is the loader's: ours sends one block, webdataset's each tensor.
 
 Both sides have one thread a worker: CPU time on two threads of one core is not comparable.
 """
@@ -23,7 +24,8 @@ from interleaved import Timing, cpu_with_children, figure, measure
 from loader_ours import Ours
 from open_clip import image_transform
 
-from spectranet.data.collate import LoadedBatch, collate
+from spectranet import Batch
+from spectranet.data.collate import collate
 from spectranet.data.pipeline import Sample
 from spectranet_text.options import TextConfig
 from spectranet_text.values import TextTransform, build_transform, decode
@@ -107,8 +109,9 @@ def same_transform(ours: Ours, shards: str, skip: int = 0) -> Callable[[], Any]:
         }
         return Sample(sample["__key__"], views)
 
-    def batch(samples: list[Sample]) -> LoadedBatch:
-        return collate(samples, ours.modalities, source="shards", ids=range(len(samples)))
+    def batch(samples: list[Sample]) -> Batch:
+        made = collate(samples, ours.modalities, source="shards", ids=range(len(samples)))
+        return Batch(made.keys, made.source, made.ids_B, made.modalities)  # sent tensor by tensor
 
     return lambda: wds.DataPipeline(
         *_shuffled(shards),
