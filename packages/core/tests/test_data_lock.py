@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import multiprocessing
 import os
 import signal
@@ -93,11 +94,12 @@ def _note(lock: Path, order: list[str]) -> None:
 
 @pytest.mark.parametrize("error", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def test_indexes_are_made_without_a_lock_where_a_file_system_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
 ) -> None:
     def flock(file: int, how: int) -> None:
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with Place(str(tmp_path), str(tmp_path / "cache")).lock("0.tar.index", wait=False):
-        pass
+    place = Place(str(tmp_path), str(tmp_path / "cache"))
+    with caplog.at_level(logging.INFO), place.lock("0.tar.index", wait=False):
+        assert "no lock for '0.tar.index'" in caplog.text

@@ -6,6 +6,7 @@ import pickle
 import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,7 +233,9 @@ def test_a_sample_set_is_told_once_a_window_however_many_threads_read():
 
 
 def test_a_sample_set_that_cannot_look_ahead_is_left_alone():
-    Ahead(object(), Order(0, "source", [5], 1)).reach(0)
+    deaf = SimpleNamespace()
+    Ahead(deaf, Order(0, "source", [5], 1)).reach(0)
+    assert vars(deaf) == {}
 
 
 # -------------------------------------------------------------------------------------- schedule

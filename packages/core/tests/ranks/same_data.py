@@ -10,6 +10,7 @@ from numbers_modality import numbers
 
 from spectranet import ConfigError
 from spectranet.config import DataConfig, SourceConfig
+from spectranet.data.corpus import describe_corpus
 from spectranet.data.readers import readers
 from spectranet.data.source import open_sources
 from spectranet.train.distributed import leave, start_world
@@ -24,9 +25,9 @@ def opened(path: str):
     return open_sources({"s": source}, modalities, readers(), DataConfig())
 
 
-require_same_data(world, opened(sys.argv[1]))
+require_same_data(world, describe_corpus(opened(sys.argv[1])))
 try:
-    require_same_data(world, opened(sys.argv[1 + world.rank]))
+    require_same_data(world, describe_corpus(opened(sys.argv[1 + world.rank])))
 except ConfigError as error:
     assert "the files of source 's' (here 16 samples, 4 shards, 0 of them broken) differ" in str(error), error
     assert "rank 1 against rank 0" in str(error), error

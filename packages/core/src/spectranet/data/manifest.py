@@ -35,16 +35,11 @@ from spectranet.data.stores.store import Absent, read_all
 from spectranet.data.where import RowFilter, as_text
 from spectranet.errors import DataError
 
-__all__ = ["LITERAL_COLUMNS", "ManifestSamples", "is_manifest"]
+__all__ = ["LITERAL_COLUMNS", "ManifestSamples"]
 
 LITERAL_COLUMNS = frozenset({"text", "txt", "caption"})
 _PATH_ENDINGS = ("_path", "_file")
 _SEPARATORS = (",", ";", "\t")
-_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
-
-
-def is_manifest(path: str) -> bool:
-    return path.lower().endswith(_SUFFIXES)
 
 
 class ManifestSamples:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from spectranet.contracts import Reader
 from spectranet.data.folder import FolderSamples, is_folder
-from spectranet.data.manifest import ManifestSamples, is_manifest
+from spectranet.data.manifest import ManifestSamples
+from spectranet.data.paths import is_manifest
 from spectranet.data.shards import is_webdataset
 from spectranet.data.tar import TarSamples
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from spectranet.config import Config
+from spectranet.data.corpus import describe_corpus
 from spectranet.data.loader import EvalData
 from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
@@ -30,7 +31,7 @@ def run_tasks(
         return {}
     readers = list(host.readers.values())
     data = EvalData(config, parts.modalities, readers, usable_everywhere(world))
-    require_same_data(world, data.sources)
+    require_same_data(world, describe_corpus(data.sources))
     results: dict[str, float] = {}
     model.eval()
     with torch.no_grad():

@@ -147,7 +147,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
-    require_same_data(world, stream.sources)
+    require_same_data(world, stream.corpus)
     if checkpoint is not None:
         told += rank_change(checkpoint, world.size)
         told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)

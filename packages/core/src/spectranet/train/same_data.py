@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
-from spectranet.data.corpus import describe_corpus
-from spectranet.data.source import Source
 from spectranet.train.distributed import World
 
 __all__ = ["require_same_data", "usable_everywhere"]
 
 
-def require_same_data(world: World, sources: Sequence[Source]) -> None:
+def require_same_data(world: World, corpus: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse to go on where a copy of a source is incomplete or another; a collective call.
+
+    Args:
+        corpus: see :func:`spectranet.data.corpus.describe_corpus`.
 
     Raises:
         ConfigError: on every rank; names the first such source and the ranks.
     """
-    for name, told in describe_corpus(sources).items():
+    for name, told in corpus.items():
         here = f"{told['samples']:,} samples, {told['parts']:,} shards, {told['broken']:,} of them broken"
         world.require_same(f"the files of source '{name}' (here {here})", json.dumps(told, sort_keys=True))
 
