@@ -119,7 +119,8 @@ GO_ON = """
 import os, sys
 from spectranet.config import load_config
 from spectranet.train.distributed import leave
-from spectranet.train.run import save, set_up
+from spectranet.train.set_up import set_up
+from spectranet.train.snapshot import save
 data, *overrides = sys.argv[1:]
 save(set_up(load_config(["tiny"], overrides, ["text"])), 1)
 print("stopped", file=sys.stderr)

@@ -29,8 +29,8 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
 
     resolved = load_config(list(configs), list(overrides), plugins, training=True)
 
-    from spectranet.train.run import set_up
     from spectranet.train.run import train as run_training
+    from spectranet.train.set_up import set_up
 
     run = set_up(resolved, launcher)
     try:

@@ -1,0 +1,143 @@
+"""What must stand before the first step: data, ranks, model, optimizer, and the place in the run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from spectranet.config import Config, Resolved, config_to_dict
+from spectranet.data.loader import TrainStream
+from spectranet.data.ratios import hidden_ratios
+from spectranet.errors import ConfigError
+from spectranet.model.build import Parts, select_parts
+from spectranet.train.changes import check_changes, check_data, rank_change
+from spectranet.train.checkpoint import Checkpoint, CheckpointError, find_good_checkpoint, load_checkpoint
+from spectranet.train.distributed import start_world
+from spectranet.train.failure_limit import FailureLimit
+from spectranet.train.failure_log import FailureLog
+from spectranet.train.journal import Journal
+from spectranet.train.lock import lock_run
+from spectranet.train.optimizer import build_optimizer
+from spectranet.train.parallelize import build_sharded
+from spectranet.train.run import Run
+from spectranet.train.same_data import require_same_data
+from spectranet.train.snapshot import describe_run
+from spectranet.train.stop import StopFlag
+
+__all__ = ["make_run_directory", "open_stream", "set_up"]
+
+
+def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
+    """Data, ranks, model, optimizer and position of a run, from its newest good checkpoint if any.
+
+    The stream comes first: its workers are forked, and must not inherit a process group.
+
+    Args:
+        launcher: process id of torchrun, if that started us: without it the run ends.
+    """
+    config = resolved.config
+    stop = StopFlag(launcher)
+    parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
+    make_run_directory(config.run_dir)
+    if int(os.environ.get("RANK", 0)) == 0:
+        lock_run(Path(config.run_dir))
+    checkpoint, told = _newest_checkpoint(config)
+    start = checkpoint.step if checkpoint else 0
+    stream = open_stream(resolved, parts, start)
+    world = start_world(config.train.device, config.train.threads)
+    world.require_same("plugins", resolved.host.digest())
+    world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
+    world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
+    require_same_data(world, stream.corpus)
+    if checkpoint is not None:
+        told += rank_change(checkpoint, world.size)
+        told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
+
+    model = build_sharded(config, parts, world)
+    optimizer = build_optimizer(model, config.train.optimizer)
+    if checkpoint is not None:
+        try:
+            load_checkpoint(checkpoint, model, optimizer)
+        except CheckpointError as error:
+            raise CheckpointError("\n  ".join([str(error), *told])) from None
+
+    sink = resolved.host.hook.spectranet_log
+    journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
+    for line in told:
+        journal.say(line)
+    failure_log = FailureLog(Path(config.run_dir), start, world)
+    before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
+    failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
+    run = Run(
+        resolved=resolved,
+        config=config,
+        world=world,
+        parts=parts,
+        model=model,
+        optimizer=optimizer,
+        stream=stream,
+        journal=journal,
+        failure_log=failure_log,
+        failure_limit=failure_limit,
+        stop=stop,
+        start_step=start,
+    )
+    if world.is_main:
+        describe_run(run)
+    return run
+
+
+def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, and what there is to tell about it."""
+    directory = Path(config.run_dir) / "checkpoints"
+    checkpoint, complaints = find_good_checkpoint(directory)
+    if (checkpoint or complaints) and not config.train.checkpoint.resume:
+        raise ConfigError(
+            f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"
+            "  go on from them:  train.checkpoint.resume=true\n  start anew:  another run_dir"
+        )
+    if complaints and checkpoint is None:
+        raise CheckpointError(
+            "\n  ".join(["no checkpoint of this run is intact:", *complaints])
+            + "\n  start anew:  another run_dir, or move the damaged checkpoints away"
+        )
+    told = [f"warning: {complaint}" for complaint in complaints]
+    if checkpoint is not None:
+        told.append(f"going on from {checkpoint.path}")
+        told += check_changes(checkpoint, config_to_dict(config))
+        if checkpoint.step >= config.train.steps:
+            told.append(f"all {checkpoint.step} steps are done; to train longer:  train.steps=…")
+    return checkpoint, told
+
+
+def make_run_directory(run_dir: str) -> None:
+    """Create it now, before anything is paid for.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    try:
+        Path(run_dir).mkdir(parents=True, exist_ok=True)
+        writable = os.access(run_dir, os.W_OK)
+        reason = "it is not writable"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        raise ConfigError(
+            f"run_dir '{run_dir}' cannot be used: {reason}.\n  choose another:  run_dir=runs/mine"
+        )
+
+
+def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
+    """The batches of this rank, step by step, from step ``start``."""
+    config = resolved.config
+    return TrainStream(
+        config,
+        parts.modalities,
+        list(resolved.host.readers.values()),
+        hidden_ratios(config, parts.modalities),
+        start_step=start,
+        rank=int(os.environ.get("RANK", 0)),
+        ranks=int(os.environ.get("WORLD_SIZE", 1)),
+    )
