@@ -1,4 +1,4 @@
-"""What a run tells: ``metrics.jsonl`` (the truth), sinks by hook, and a progress line."""
+"""What a run tells: ``metrics.jsonl`` (figures), ``events.jsonl`` (what happened), sinks, a progress line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spectranet.train.distributed import World
+from spectranet.train.line_file import LineFile
 
 __all__ = ["Journal", "drop_records_from"]
 
@@ -38,7 +39,9 @@ class Journal:
             return
         run_dir.mkdir(parents=True, exist_ok=True)
         drop_records_from(run_dir / "metrics.jsonl", start)
-        self.file = (run_dir / "metrics.jsonl").open("a", buffering=1)
+        self._metrics = LineFile(run_dir / "metrics.jsonl")
+        self._events = LineFile(run_dir / "events.jsonl")
+        self._complained = False
         if self.console.is_terminal:
             columns = (
                 TextColumn("[bold]train"),
@@ -57,13 +60,37 @@ class Journal:
         # JSON has no NaN: what is not finite is null.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         entry = {"step": step, "time": time.time(), **finite}
-        self.file.write(json.dumps(entry, allow_nan=False) + "\n")
+        self._append(self._metrics, entry)
         if self.sink is not None:
             try:
                 self.sink(record=entry, run_dir=str(self.run_dir))
             except Exception as error:
                 self.say(f"warning: a metrics sink failed and is switched off: {error}")
                 self.sink = None
+
+    def event(self, kind: str, step: int, text: str, tell: bool = True) -> None:
+        """Keep what happened in ``events.jsonl``, where the report finds it, and tell it in the terminal.
+
+        Unlike figures, events are never forgotten: a resumed run goes on after those of the steps it repeats.
+
+        Args:
+            kind: one word; the report has a sign for ``start``, ``resume``, ``ranks``, ``checkpoint``,
+                ``skipped``, ``rollback``, ``warning``, ``stop`` and ``end``, and a plain one for others.
+            step: steps that are done, as in ``metrics.jsonl``.
+            text: a sentence for people.
+            tell: False where the terminal has been told, or need not be.
+        """
+        if not self.active:
+            return
+        self._append(self._events, {"step": step, "time": time.time(), "kind": kind, "text": text})
+        if tell:
+            self.say(text)
+
+    def _append(self, file: LineFile, entry: Mapping[str, Any]) -> None:
+        error = file.write(entry)
+        if error is not None and not self._complained:
+            self.say(f"warning: {self.run_dir} cannot be written, what the run tells waits: {error.strerror}")
+        self._complained = error is not None
 
     def advance(self, step: int, steps: int, values: Mapping[str, float]) -> None:
         """Show where the run is; ``step`` steps are done."""
@@ -86,7 +113,8 @@ class Journal:
         if self.active:
             if self.progress is not None:
                 self.progress.stop()
-            self.file.close()
+            self._metrics.close()
+            self._events.close()
 
 
 def _clock(seconds: float) -> str:
