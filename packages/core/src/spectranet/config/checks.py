@@ -33,7 +33,8 @@ CHOICES = {
     "model.decoder.norm": ("rmsnorm", "layernorm"),
     "train.precision": ("fp32", "bf16"),
     "train.device": ("auto", "cpu", "cuda"),
-    "train.activation_checkpointing": ("none", "full"),
+    "train.activation_checkpointing": ("none", "selective", "full"),
+    "train.gather": ("reshard", "keep"),
 }
 
 _AT_LEAST = {
@@ -51,6 +52,7 @@ _AT_LEAST = {
     "train.slots": 1,
     "train.micro_batch": 1,
     "train.threads": 1,
+    "train.shard_ranks": 1,
     "train.seed": 0,
     "train.log_every": 1,
     "train.checkpoint.every": 1,

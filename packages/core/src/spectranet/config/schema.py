@@ -108,11 +108,19 @@ class TrainConfig:
     precision: str = option("fp32", "fp32, or bf16 for parameters and activations in the step")
     device: str = option("auto", "auto, cpu or cuda")
     threads: int | None = option(None, "CPU threads of each rank; null: the cores shared evenly")
-    activation_checkpointing: str = option("none", "none or full")
+    activation_checkpointing: str = option(
+        "none", "none, selective (attention and every other matrix product are kept) or full"
+    )
     keep_encoded: bool = option(
         False, "keep the encoders' activations of a step's first pass: faster, more memory"
     )
     compile: bool = option(False, "torch.compile each block")
+    shard_ranks: int | None = option(
+        None, "ranks that hold one copy of the model, each a part; null: all, in a single copy"
+    )
+    gather: str = option(
+        "reshard", "reshard: gather a block's weights for each use; keep: for a whole step, in more memory"
+    )
     optimizer: OptimizerConfig = field(
         default_factory=OptimizerConfig, metadata={"help": "AdamW and its schedule"}
     )

@@ -12,9 +12,10 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 
 from spectranet.errors import ConfigError
+from spectranet.train.mesh import check_shard_ranks, rank_mesh
 
 __all__ = ["World", "leave", "start_world"]
 
@@ -72,12 +73,21 @@ class World:
         return everything, slice(start, start + len(rows))
 
 
-def start_world(device: str = "auto", threads: int | None = None, timeout_s: float = 1800.0) -> World:
+def start_world(
+    device: str = "auto",
+    threads: int | None = None,
+    timeout_s: float = 1800.0,
+    shard_ranks: int | None = None,
+) -> World:
     """Join the process group that ``torchrun`` describes, or be a group of one.
 
+    Args:
+        shard_ranks: see :func:`spectranet.train.mesh.rank_mesh`.
+
     Raises:
-        ConfigError: cuda is asked for and not there.
+        ConfigError: cuda is asked for and not there; the ranks cannot be cut into groups of ``shard_ranks``.
     """
+    check_shard_ranks(int(os.environ.get("WORLD_SIZE", 1)), shard_ranks)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -98,7 +108,7 @@ def start_world(device: str = "auto", threads: int | None = None, timeout_s: flo
         dist.init_process_group(backend, timeout=timeout)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
-    mesh = init_device_mesh(device, (dist.get_world_size(),), mesh_dim_names=("shard",))
+    mesh = rank_mesh(device, dist.get_world_size(), shard_ranks)
     return World(dist.get_rank(), dist.get_world_size(), where, mesh)
 
 

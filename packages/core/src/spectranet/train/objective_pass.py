@@ -27,6 +27,7 @@ from spectranet.contracts import Batch, Encoded, Rows
 from spectranet.errors import PluginError
 from spectranet.model.move import to_device
 from spectranet.model.spectranet import SpectraNet
+from spectranet.train.accumulation import Accumulation
 from spectranet.train.distributed import World
 
 __all__ = ["ObjectivePass", "StepLosses"]
@@ -61,6 +62,7 @@ class ObjectivePass:
     Args:
         coefficients: objective -> what its losses are multiplied by.
         keep_encoded: keep the encoders' graphs of pass 1 for pass 2.
+        gather: ``reshard`` or ``keep``, see ``train.gather``.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class ObjectivePass:
         world: World,
         coefficients: Mapping[str, float],
         keep_encoded: bool = False,
+        gather: str = "reshard",
     ) -> None:
+        self.accumulation = Accumulation(model, world, gather)
         self.keep_encoded = keep_encoded
         self.model = model
         self.world = world
@@ -86,6 +90,7 @@ class ObjectivePass:
         )
 
     def __call__(self, batches: Sequence[Batch]) -> StepLosses:
+        self.accumulation.begin(batches)
         losses = StepLosses(denominators=self.denominators(batches))
         kept: list[dict[str, Encoded] | None] = [None] * len(batches)
         cache = self.contrast(batches, losses, kept) if self.model.global_objectives else {}
@@ -98,6 +103,7 @@ class ObjectivePass:
             arguments = (losses.denominators, self.term_coefficients, cached)
             total, sums = self.model("train", batch, kept[index], *arguments)
             kept[index] = None
+            self.accumulation.before_backward(index)
             # FSDP averages gradients over ranks; ours are already divided by the global weight.
             (total * self.world.size).backward()
             for term, value in sums.items():
@@ -147,6 +153,7 @@ class ObjectivePass:
         if not leaves:
             return {}
         total, parts = self.model("global", leaves, self.term_coefficients)
+        self.accumulation.before_global_backward()
         # Every rank holds the same full loss, and FSDP averages: a scale's gradient enters once.
         total.backward()
         for term, (value, weight, metrics) in parts.items():

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.utils.checkpoint import checkpoint
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from spectranet.config.schema import Config, TrainConfig
 from spectranet.model.build import Parts, build_model, initialise_model
 from spectranet.model.decoder import DecoderBlock
 from spectranet.model.spectranet import SpectraNet
+from spectranet.train.accumulation import FILLS_WITH_ZEROS
 from spectranet.train.distributed import World
+from spectranet.train.recompute import recompute_activations
 
-__all__ = ["build_sharded", "make_sharder", "shard_root"]
+__all__ = ["build_sharded", "make_sharder", "needs_sharding", "shard_root"]
+
+
+def needs_sharding(config: TrainConfig, world: World) -> bool:
+    """Whether FSDP has anything to do: other ranks to share with, or a dtype of the step to cast to.
+
+    It would else only copy: every parameter into place for forward and backward, every gradient out,
+    a third of the time of a small step. A rank alone in fp32 holds plain tensors; a checkpoint names
+    and shapes them alike, so a run may go on with more ranks and come back.
+    """
+    return world.size > 1 or config.precision != "fp32"
 
 
 def build_sharded(config: Config, parts: Parts, world: World) -> SpectraNet:
@@ -40,12 +50,11 @@ def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> 
     def prepare(part: nn.Module) -> None:
         for module in _innermost_first(part):
             if isinstance(module, units):
-                if config.activation_checkpointing == "full":
-                    _checkpoint_forward(module)
+                recompute_activations(module, config.activation_checkpointing)
                 if config.compile:
                     module.compile(dynamic=True, fullgraph=True)
                 _shard(module, config, world)
-            elif getattr(module, "full_precision", False):
+            elif getattr(module, "full_precision", False) and needs_sharding(config, world):
                 fully_shard(module, mesh=world.mesh, mp_policy=MixedPrecisionPolicy())
 
     return prepare
@@ -55,15 +64,15 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
     """Shard what no unit has claimed, and make partly used groups safe.
 
     A head that only one rank's batch happened to use must still take part in the reduction, with
-    zeros: otherwise ranks reduce tensors of different sizes. Before torch 2.13 FSDP cannot do that
-    itself, so there the model touches every parameter of its objectives.
+    zeros: otherwise ranks reduce tensors of different sizes. Which units those are in a micro-batch is
+    said in :mod:`spectranet.train.accumulation`. Before torch 2.13 FSDP cannot do that itself, so there
+    the model touches every parameter of its objectives.
     """
+    if not needs_sharding(config, world):
+        return
     # The root's arguments are ids and cached fp32 gradients: nothing there may be cast.
     _shard(model, config, world, cast_forward_inputs=False)
-    for module in model.modules():
-        if isinstance(module, FSDPModule) and hasattr(module, "set_reduce_scatter_unused_params"):
-            module.set_reduce_scatter_unused_params(True, recurse=False)
-    model.touch_objectives = not hasattr(FSDPModule, "set_reduce_scatter_unused_params")
+    model.touch_objectives = not FILLS_WITH_ZEROS
     # With train.keep_encoded the root hands out encoders' tokens, slices where a trunk keeps a class token
     # before them, and takes them back in pass 2. Nothing changes them in place, which the warning is about;
     # clones would cost their memory.
@@ -73,6 +82,8 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
 
 
 def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_inputs: bool = True) -> None:
+    if not needs_sharding(config, world):
+        return
     if config.precision == "bf16":
         policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16,
@@ -82,16 +93,6 @@ def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_in
     else:
         policy = MixedPrecisionPolicy()
     fully_shard(module, mesh=world.mesh, mp_policy=policy)
-
-
-def _checkpoint_forward(module: nn.Module) -> None:
-    """Recompute the module's activations in the backward, without renaming its parameters."""
-    forward = module.forward
-
-    def recomputed(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-    module.forward = recomputed  # type: ignore[method-assign]
 
 
 def _innermost_first(part: nn.Module) -> list[nn.Module]:

@@ -67,7 +67,7 @@ def train(run: Run) -> int:
     """Train to the last step; returns the exit code."""
     config, optimizer = run.config, run.optimizer
     steps = config.train.steps
-    passes = ObjectivePass(run.model, run.world, _coefficients(config), config.train.keep_encoded)
+    passes = ObjectivePass(run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather)
     guard = FiniteGuard(run.directory, run.world)
     run.clock.lap()
     last_log = run.start_step

@@ -45,7 +45,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
-    world = start_world(config.train.device, config.train.threads)
+    world = start_world(config.train.device, config.train.threads, shard_ranks=config.train.shard_ranks)
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
@@ -62,8 +62,8 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         except CheckpointError as error:
             raise CheckpointError("\n  ".join([str(error), *told])) from None
 
-    sink = resolved.host.hook.spectranet_log
-    journal = Journal(Path(config.run_dir), config.train.steps, start, world, sink)
+    trackers = resolved.host.callers("spectranet_log")
+    journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
     for line in told:
         journal.say(line)
     failure_log = FailureLog(Path(config.run_dir), start, world)
