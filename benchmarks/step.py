@@ -158,7 +158,7 @@ def our_step(config: Config, parts: Parts, batches: list[Batch], folder: Path) -
     model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
     passes = ObjectivePass(model, world, dict.fromkeys(parts.objectives, 1.0))
-    journal = Journal(folder, 1000, 0, world, sink=None)
+    journal = Journal(folder, 1000, 0, world)
 
     def step() -> None:
         losses = passes(batches)

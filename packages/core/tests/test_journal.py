@@ -22,7 +22,7 @@ def lines(path: Path) -> list[dict]:
 @pytest.fixture
 def journal(tmp_path):
     def opened(start: int = 0) -> Journal:
-        return Journal(tmp_path, 100, start, start_world("cpu", 1), sink=None)
+        return Journal(tmp_path, 100, start, start_world("cpu", 1))
 
     return opened
 

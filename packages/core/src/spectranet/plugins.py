@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +228,14 @@ class PluginHost:
             for result in self._call(item, hook, **arguments):
                 yield item.info.name, result
 
+    def callers(self, hook: str) -> dict[str, Callable[..., Any]]:
+        """Plugin -> how to call its own implementation of a hook, for those that have one."""
+        return {
+            item.info.name: self._caller(item, hook)
+            for item in self._loaded
+            if any(each.plugin is item.plugin for each in getattr(self.hook, hook).get_hookimpls())
+        }
+
     def commands(self) -> list[click.Command]:
         """The commands that the plugins add to ``spectranet``."""
         return [command for _, some in self.each("spectranet_commands") for command in some]
@@ -240,14 +248,17 @@ class PluginHost:
             raise PluginError(messages.refused(item.info, str(error))) from error
 
     def _call(self, item: Loaded, hook: str, **arguments: Any) -> list[Any]:
-        others = [other.plugin for other in self._loaded if other is not item]
         try:
-            results: list[Any] = self._manager.subset_hook_caller(hook, others)(**arguments)
+            results: list[Any] = self._caller(item, hook)(**arguments)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise PluginError(messages.failed_in_hook(item.info, hook, error)) from error
         return results
+
+    def _caller(self, item: Loaded, hook: str) -> Callable[..., Any]:
+        others = [other.plugin for other in self._loaded if other is not item]
+        return self._manager.subset_hook_caller(hook, others)
 
     def _collect(self) -> None:
         problems: list[str] = []

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from spectranet.train.distributed import World
 from spectranet.train.line_file import LineFile
+from spectranet.train.sinks import Sinks
 
 __all__ = ["Journal", "drop_records_from"]
 
@@ -23,16 +25,19 @@ class Journal:
     """Writes records on rank 0 and shows progress; other ranks are silent.
 
     Args:
-        sink: called with (record, run_dir) for each record; failures are told once and forgotten,
-            since a tracker that is down must not end a run.
+        trackers: plugin -> what is called with (record, run_dir) for each record, from a thread.
     """
 
     def __init__(
-        self, run_dir: Path, steps: int, start: int, world: World, sink: Callable[..., Any] | None
+        self,
+        run_dir: Path,
+        steps: int,
+        start: int,
+        world: World,
+        trackers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.run_dir = run_dir
         self.active = world.is_main
-        self.sink = sink
         self.console = Console(stderr=True)
         self.progress: Progress | None = None
         if not self.active:
@@ -42,6 +47,8 @@ class Journal:
         self._metrics = LineFile(run_dir / "metrics.jsonl")
         self._events = LineFile(run_dir / "events.jsonl")
         self._complained = False
+        told = {name: partial(_tell, call, str(run_dir)) for name, call in (trackers or {}).items()}
+        self._sinks = Sinks(told, self.say)
         if self.console.is_terminal:
             columns = (
                 TextColumn("[bold]train"),
@@ -61,12 +68,7 @@ class Journal:
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         entry = {"step": step, "time": time.time(), **finite}
         self._append(self._metrics, entry)
-        if self.sink is not None:
-            try:
-                self.sink(record=entry, run_dir=str(self.run_dir))
-            except Exception as error:
-                self.say(f"warning: a metrics sink failed and is switched off: {error}")
-                self.sink = None
+        self._sinks.put(entry)
 
     def event(self, kind: str, step: int, text: str, tell: bool = True) -> None:
         """Keep what happened in ``events.jsonl``, where the report finds it, and tell it in the terminal.
@@ -111,10 +113,15 @@ class Journal:
 
     def close(self) -> None:
         if self.active:
+            self._sinks.close()
             if self.progress is not None:
                 self.progress.stop()
             self._metrics.close()
             self._events.close()
+
+
+def _tell(call: Callable[..., Any], run_dir: str, record: Mapping[str, Any]) -> None:
+    call(record=record, run_dir=run_dir)
 
 
 def _clock(seconds: float) -> str:
