@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import toy
+from torch.distributed.tensor import DTensor
 
 from spectranet.config.schema import Config, DecoderConfig, OptimizerConfig
 from spectranet.model.build import Parts
@@ -46,7 +47,8 @@ def micro_batches(world: World, count: int, seed: int = 0) -> list:
 
 
 def gradients(model: SpectraNet) -> dict[str, torch.Tensor]:
-    return {n: p.grad.full_tensor().clone() for n, p in model.named_parameters() if p.grad is not None}
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {n: g.full_tensor().clone() if isinstance(g, DTensor) else g.clone() for n, g in found.items()}
 
 
 def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, steps: range) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,13 +64,16 @@ def build_model(config: Config, parts: Parts) -> SpectraNet:
             for name, modality in parts.modalities.items()
         }
         widths = {name: int(encoder.width) for name, encoder in encoders.items()}  # type: ignore[arg-type]
-        decoder = config.model.decoder
         objectives = _build_objectives(config, parts, widths)
+        decoder, remembered = config.model.decoder, widths
+        if all(objective.needs_global_batch for objective in parts.objectives.values()):
+            # Losses over the global batch look at encoders: nobody asks, so nothing is there to answer.
+            decoder, remembered = replace(decoder, layers=0), {}
         return SpectraNet(
             encoders,
             trunks,
             trunk_of,
-            MemoryBuilder(widths, decoder.width),
+            MemoryBuilder(remembered, decoder.width),
             CrossModalDecoder(decoder),
             objectives,
             frozenset(n for n, objective in parts.objectives.items() if objective.needs_global_batch),
