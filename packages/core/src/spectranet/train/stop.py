@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import math
 import os
 import select
 import signal
@@ -11,22 +11,22 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import NoReturn
+from dataclasses import dataclass
 
 import torch
 
 from spectranet.train.distributed import World
+from spectranet.train.ending import (
+    INTERRUPTED,
+    RESUME_ME,
+    SIGNALS,
+    Stopped,
+    early_signals,
+    end_at_once,
+    say,
+)
 
-__all__ = ["INTERRUPTED", "RESUME_ME", "StopFlag"]
-
-RESUME_ME = 75
-"""Exit code of a run that a signal ended after a checkpoint (EX_TEMPFAIL of sysexits.h)."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, with a checkpoint or without: who repeats a command on 75 must not on this."""
-
-_CODES = {signal.SIGTERM: RESUME_ME, signal.SIGUSR1: RESUME_ME, signal.SIGINT: INTERRUPTED}
+__all__ = ["StopFlag"]
 
 _SAME_INTERRUPT_S = 2.0
 """Under torchrun a Ctrl-C comes twice: from the terminal, and forwarded by torchrun."""
@@ -34,15 +34,25 @@ _SAME_INTERRUPT_S = 2.0
 _GRACE_S = 300.0
 """For the step and the checkpoint of a run whose launcher is gone. Nobody waits: its directory is locked."""
 
+_NOTHING_TO_SAVE_S = 20.0
+"""How long ranks with nothing to save wait to agree: schedulers and torchrun kill after 30 s."""
+
+_POLL_S = 2.0
+"""Inside a step, ranks ask each other no more often than this."""
+
 
 class StopFlag:
-    """Raised by SIGTERM, SIGUSR1, the first Ctrl-C and the death of torchrun; ranks agree on it after a step.
+    """Raised by SIGTERM, SIGUSR1, the first Ctrl-C and the death of torchrun; ranks agree on it.
 
-    A thread listens, since the main one may wait in a collective, for a rank that is gone. It ends the
-    process at once where there is nothing to save (before :meth:`begin`, after :meth:`finish`), at a second
-    Ctrl-C, and where the step does not end in time after the launcher has died. The launcher is watched
-    rather than PR_SET_PDEATHSIG asked for: that tells when the *thread* that started us ends, and could not
-    be told from a scheduler's SIGTERM, which sets no deadline.
+    They do so after every step, between the micro-batches of long steps, and with each batch of an
+    evaluation: the flag travels in a reduction that is made anyway, or every :data:`_POLL_S` seconds.
+
+    A thread listens, since the main one may wait in a collective, for a rank that is gone. Where there is
+    nothing to save (before :meth:`begin`, after :meth:`finish`) it ends a process that is alone at once, and
+    one of several when they have not agreed in time. It ends the process, too, at a second Ctrl-C, and where
+    the step does not end in time after the launcher has died. The launcher is watched rather than
+    PR_SET_PDEATHSIG asked for: that tells when the *thread* that started us ends, and could not be told
+    from a scheduler's SIGTERM, which sets no deadline.
 
     Args:
         launcher: process id of torchrun; None where there is none.
@@ -52,28 +62,40 @@ class StopFlag:
     def __init__(self, launcher: int | None = None, grace_s: float = _GRACE_S) -> None:
         self._launcher = launcher
         self._grace_s = grace_s
+        self._alone = os.environ.get("WORLD_SIZE", "1") == "1"
         self._orphaned_s: float | None = None
         self._interrupted_s: float | None = None
+        self._waiting: _Waiting | None = None
         self._raised: set[int] = set()
         """The exit codes that are asked for."""
+        self._asked = 0
+        """How often the current step has come to :meth:`between`."""
+        self._ask_every = 1
+        self._step_began_s = time.monotonic()
         self._saved: int | None = None
         self._nothing_to_save: str | None = "before the first step"
         self._signals, self._wakeup = socket.socketpair()
         self._wakeup.setblocking(False)
         # Python writes the numbers there in the C handler, whatever the main thread is busy with.
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
-        for number in _CODES:
+        for number in SIGNALS:
             signal.signal(number, lambda number, frame: None)
         os.register_at_fork(after_in_child=_leave_signals_to_parent)
+        for number in early_signals():
+            self._ask(number)
         threading.Thread(target=self._listen, name="stop", daemon=True).start()
 
     def begin(self, step: int) -> None:
         """Steps follow, the first after ``step``: from now on they are worth a checkpoint."""
-        self._saved, self._nothing_to_save = step, None
+        self._saved, self._nothing_to_save, self._waiting = step, None, None
 
     def saved(self, step: int) -> None:
         """There is a checkpoint of ``step``."""
         self._saved = step
+
+    def is_saved(self, step: int) -> bool:
+        """Whether there is nothing after ``step`` that a checkpoint would keep."""
+        return self._saved == step
 
     def finish(self) -> None:
         """All is saved."""
@@ -84,58 +106,99 @@ class StopFlag:
 
         A collective call, of as many counts on every rank: what else a step has to add up goes with it.
         """
-        raised = [float(code in self._raised) for code in (INTERRUPTED, RESUME_ME)]
-        numbers = torch.tensor([*raised, *counts], dtype=torch.float64, device=world.device)
-        interrupted, resume_me, *sums = world.sum(numbers).tolist()
+        took_s = time.monotonic() - self._step_began_s
+        numbers = [*self.flags(), took_s, *counts]
+        summed = world.sum(torch.tensor(numbers, dtype=torch.float64, device=world.device)).tolist()
+        interrupted, resume_me, took_s, *sums = summed
+        self._pace(took_s / world.size)
         return INTERRUPTED if interrupted else RESUME_ME if resume_me else 0, sums
+
+    def check(self, world: World) -> None:
+        """A collective call, on the CPU: a GPU may run on meanwhile.
+
+        Raises:
+            Stopped: on every rank, if any was asked to stop.
+        """
+        self.obey(world.sum(torch.tensor(self.flags())).tolist())
+
+    def flags(self) -> list[float]:
+        """What this rank brings to a sum over the ranks, which :meth:`obey` takes."""
+        return [float(code in self._raised) for code in (INTERRUPTED, RESUME_ME)]
+
+    def obey(self, flags: Sequence[float]) -> None:
+        """Take the sum of all ranks' :meth:`flags`.
+
+        Raises:
+            Stopped: if any rank was asked to stop.
+        """
+        interrupted, resume_me = flags
+        if interrupted or resume_me:
+            raise Stopped(INTERRUPTED if interrupted else RESUME_ME)
+
+    def between(self, world: World) -> None:
+        """To be called before each micro-batch of a step: in a long step, a collective call.
+
+        Raises:
+            Stopped: on every rank; the step is to be given up.
+        """
+        if self._asked == 0:
+            self._step_began_s = time.monotonic()
+        if world.size == 1 or self._asked % self._ask_every == 0:
+            self.check(world)
+        self._asked += 1
+
+    def _pace(self, seconds: float) -> None:
+        """Take how long the last step took, the same on every rank: a short one is not worth giving up."""
+        is_long = seconds >= _POLL_S
+        self._ask_every = max(1, math.ceil(_POLL_S * self._asked / seconds)) if is_long else sys.maxsize
+        self._asked = 0
 
     def _listen(self) -> None:
         while True:
-            ready, _, _ = select.select([self._signals], [], [], 1.0 if self._launcher else None)
+            watching = self._launcher is not None or self._waiting is not None
+            ready, _, _ = select.select([self._signals], [], [], 1.0 if watching else None)
             for number in self._signals.recv(64) if ready else b"":
-                if number in _CODES:
+                if number in SIGNALS:
                     self._ask(signal.Signals(number))
             if self._launcher is not None and os.getppid() != self._launcher:
                 self._outlive_launcher()
+            if self._waiting is not None and time.monotonic() > self._waiting.since_s + _NOTHING_TO_SAVE_S:
+                end_at_once(self._waiting.code, self._waiting.why)
 
     def _ask(self, number: signal.Signals) -> None:
-        code, now_s = _CODES[number], time.monotonic()
+        code, now_s = SIGNALS[number], time.monotonic()
         if self._nothing_to_save is not None:
-            self._end(code, f"ended by {number.name} {self._nothing_to_save}; the same command goes on")
+            why = f"ended by {number.name} {self._nothing_to_save}; the same command goes on"
+            if self._alone:
+                end_at_once(code, why)
+            self._waiting = self._waiting or _Waiting(now_s, code, why)
         if number is signal.SIGINT:
             if self._interrupted_s is None:
                 self._interrupted_s = now_s
-                _say("stopping after this step; Ctrl-C again ends at once")
+                say("stopping after this step; Ctrl-C again ends at once")
             elif self._launcher is None or now_s > self._interrupted_s + _SAME_INTERRUPT_S:
-                self._end(code, f"ended at once; the same command goes on from step {self._saved}")
+                end_at_once(code, f"ended at once; the same command goes on from step {self._saved}")
         self._raised.add(code)
 
     def _outlive_launcher(self) -> None:
         now_s = time.monotonic()
         if self._nothing_to_save is not None:
-            self._end(RESUME_ME, f"torchrun is gone: ended {self._nothing_to_save}")
+            end_at_once(RESUME_ME, f"torchrun is gone: ended {self._nothing_to_save}")
         if self._orphaned_s is None:
             self._orphaned_s = now_s
             self._raised.add(RESUME_ME)
-            _say("torchrun is gone: stopping after this step")
+            say("torchrun is gone: stopping after this step")
         elif now_s > self._orphaned_s + self._grace_s:
-            self._end(RESUME_ME, f"torchrun is gone, and this step has not ended in {self._grace_s:g} s")
-
-    def _end(self, code: int, why: str) -> NoReturn:
-        """From another thread than the main one, so without its clean-up, which may hang or complain."""
-        _say(why)
-        for child in multiprocessing.active_children():
-            child.kill()
-        os._exit(code)
+            end_at_once(RESUME_ME, f"torchrun is gone, and this step has not ended in {self._grace_s:g} s")
 
 
-def _say(text: str) -> None:
-    """One rank of a node speaks. What it says must not end it: the terminal may be gone."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        with suppress(OSError, ValueError):
-            # A progress bar hides the cursor.
-            shown = "\x1b[?25h" if sys.stderr.isatty() else ""
-            print(f"{shown}{text}", file=sys.stderr, flush=True)
+@dataclass(frozen=True)
+class _Waiting:
+    """A signal that came where there is nothing to save, and is to be agreed on."""
+
+    since_s: float
+    code: int
+    why: str
 
 
 def _leave_signals_to_parent() -> None:
