@@ -69,6 +69,7 @@ _AT_LEAST = {
 
 _ABOVE_ZERO = (
     "data.stall_s",
+    "train.peak_tflops",
     "train.optimizer.lr_peak",
     "train.optimizer.eps",
     "train.optimizer.clip_norm",

@@ -128,6 +128,9 @@ class TrainConfig:
         default_factory=CheckpointConfig, metadata={"help": "when to save and what to keep"}
     )
     log_every: int = option(10, "steps between records in metrics.jsonl")
+    peak_tflops: float | None = option(
+        None, "dense peak of a device, which MFU is a share of; null: known of some GPUs"
+    )
 
 
 @dataclass

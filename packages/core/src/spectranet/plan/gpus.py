@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from spectranet.errors import ConfigError, did_you_mean
 
-__all__ = ["GPUS", "Gpu", "find_gpu", "gpu_hours"]
+__all__ = ["GPUS", "Gpu", "find_gpu", "gpu_hours", "gpu_named"]
 
 GIB = 2**30
 
@@ -72,6 +73,17 @@ def find_gpu(name: str) -> Gpu:
         hint = f" Did you mean '{begun[0]}'?" if name and begun else did_you_mean(name, GPUS)
         raise ConfigError(f"unknown GPU '{name}'.{hint}\n  known: {', '.join(GPUS)}")
     return known[name]
+
+
+def gpu_named(driver_name: str) -> Gpu | None:
+    """The GPU that a driver calls ``NVIDIA H100 80GB HBM3``; None if it is not among :data:`GPUS`.
+
+    Cards for the PCIe bus have other figures than those of a server board.
+    """
+    words = set(re.split(r"[\s-]+", driver_name.lower()))
+    if words & {"pcie", "nvl"}:
+        return None
+    return next((gpu for gpu in _MADE if words >= set(gpu.name.split("-"))), None)
 
 
 def gpu_hours(gpus: int, duration_s: float) -> float:
