@@ -29,6 +29,7 @@ from spectranet.model.move import to_device
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.accumulation import Accumulation
 from spectranet.train.distributed import World
+from spectranet.train.lockstep import Lockstep
 
 __all__ = ["ObjectivePass", "StepLosses"]
 
@@ -63,6 +64,7 @@ class ObjectivePass:
         coefficients: objective -> what its losses are multiplied by.
         keep_encoded: keep the encoders' graphs of pass 1 for pass 2.
         gather: ``reshard`` or ``keep``, see ``train.gather``.
+        lockstep: compares each step between ranks, by the numbers that it sums anyway.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class ObjectivePass:
         coefficients: Mapping[str, float],
         keep_encoded: bool = False,
         gather: str = "reshard",
+        lockstep: Lockstep | None = None,
     ) -> None:
+        self.lockstep = lockstep
         self.accumulation = Accumulation(model, world, gather)
         self.keep_encoded = keep_encoded
         self.model = model
@@ -89,9 +93,9 @@ class ObjectivePass:
             for term in objective.terms  # type: ignore[union-attr]
         )
 
-    def __call__(self, batches: Sequence[Batch]) -> StepLosses:
+    def __call__(self, batches: Sequence[Batch], step: int = 0) -> StepLosses:
         self.accumulation.begin(batches)
-        losses = StepLosses(denominators=self.denominators(batches))
+        losses = StepLosses(denominators=self.denominators(batches, step))
         kept: list[dict[str, Encoded] | None] = [None] * len(batches)
         cache = self.contrast(batches, losses, kept) if self.model.global_objectives else {}
         for index, batch in enumerate(batches):
@@ -105,15 +109,20 @@ class ObjectivePass:
             kept[index] = None
             self.accumulation.before_backward(index)
             # FSDP averages gradients over ranks; ours are already divided by the global weight.
-            (total * self.world.size).backward()
+            # A loss that is not finite makes its gradient so, on every rank: the step is then skipped.
+            (total * (self.world.size + 0 * total.detach())).backward()
             for term, value in sums.items():
                 losses.sums[term] = losses.sums.get(term, 0) + value
         for term in self.counted:
             losses.sums.setdefault(term, torch.zeros((), device=self.world.device))
         return losses
 
-    def denominators(self, batches: Sequence[Batch]) -> dict[str, float]:
-        """Weight of each local term over the whole step: one all-reduce over a fixed set of keys."""
+    def denominators(self, batches: Sequence[Batch], step: int = 0) -> dict[str, float]:
+        """Weight of each local term over the whole step: one all-reduce over a fixed set of keys.
+
+        Raises:
+            DesyncError: the ranks are about to take different steps.
+        """
         weights = dict.fromkeys(self.counted, 0.0)
         for batch in batches:
             for name, objective in self.model.objectives.items():
@@ -125,9 +134,12 @@ class ObjectivePass:
                                 f"{', '.join(objective.terms)}"  # type: ignore[arg-type]
                             )
                         weights[term] += float(weight)
-        stacked = torch.tensor([weights[t] for t in self.counted], dtype=torch.float64)
-        summed = self.world.sum(stacked.to(self.world.device))
-        return dict(zip(self.counted, summed.tolist(), strict=True))
+        compared = self.lockstep.numbers(step, batches) if self.lockstep else []
+        stacked = torch.tensor([*compared, *(weights[t] for t in self.counted)], dtype=torch.float64)
+        summed = self.world.sum(stacked.to(self.world.device)).tolist()
+        if self.lockstep:
+            self.lockstep.require(summed[: len(compared)], step, batches)
+        return dict(zip(self.counted, summed[len(compared) :], strict=True))
 
     def contrast(
         self, batches: Sequence[Batch], losses: StepLosses, kept: list[dict[str, Encoded] | None]
@@ -155,7 +167,7 @@ class ObjectivePass:
         total, parts = self.model("global", leaves, self.term_coefficients)
         self.accumulation.before_global_backward()
         # Every rank holds the same full loss, and FSDP averages: a scale's gradient enters once.
-        total.backward()
+        (total * (1 + 0 * total.detach())).backward()
         for term, (value, weight, metrics) in parts.items():
             # Each rank knows the whole sum; the reduction over ranks adds them up again.
             losses.sums[term] = value / self.world.size
