@@ -161,7 +161,8 @@ def _limit_problems(config: Config, concerns: Callable[[str], bool]) -> Iterator
         if value is not None and not value >= least:  # which nan is not either
             yield path, f"{value} is less than {least}"
     for path in _ABOVE_ZERO:
-        if concerns(path) and not (value := _value(config, path)) > 0:
+        value = _value(config, path) if concerns(path) else None
+        if value is not None and not value > 0:
             yield path, f"{value} is not above 0"
 
 
