@@ -11,11 +11,11 @@ from launch import launch
 
 from spectranet.train.checkpoint import (
     CheckpointError,
-    _forget,
     find_good_checkpoint,
     list_checkpoints,
     verify_checkpoint,
 )
+from spectranet.train.checkpoint.directory import forget
 
 SCRIPT = Path(__file__).parent / "ranks" / "checkpoints.py"
 
@@ -91,12 +91,12 @@ def test_an_unfinished_checkpoint_is_not_seen(copy):
 
 def test_nothing_in_a_checkpoint_is_pickled(copy):
     names = {path.suffix for path in list_checkpoints(copy)[-1].iterdir()}
-    assert names == {".safetensors", ".json"}
+    assert names == {".safetensors", ".json", ".sha256"}
 
 
 def test_what_is_forgotten_are_old_checkpoints_and_those_beyond_the_step_just_written(copy):
     (copy / "step-00000001").mkdir()
     (copy / "step-00000002").symlink_to(copy / "step-00000003")
-    _forget(copy, step=3, keep_last=1)
+    forget(copy, step=3, keep_last=1)
     assert [path.name for path in list_checkpoints(copy)] == ["step-00000003"]
     assert verify_checkpoint(copy / "step-00000003").step == 3

@@ -57,6 +57,7 @@ _AT_LEAST = {
     "train.log_every": 1,
     "train.checkpoint.every": 1,
     "train.checkpoint.keep_last": 1,
+    "train.checkpoint.keep_every": 0,
     "train.optimizer.lr_floor": 0,
     "train.optimizer.warmup_steps": 0,
     "train.optimizer.weight_decay": 0,

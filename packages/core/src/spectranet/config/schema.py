@@ -89,10 +89,15 @@ class OptimizerConfig:
 @dataclass
 class CheckpointConfig:
     every: int = option(1000, "steps between checkpoints; the last step always writes one")
+    asynchronous: bool = option(True, "write while the next steps are trained; takes a copy in host memory")
     keep_last: int = option(2, "how many of the newest checkpoints stay")
+    keep_every: int = option(0, "checkpoints of the multiples of so many steps stay for ever; 0: none")
     resume: bool = option(True, "go on from the newest good checkpoint of the run directory")
     accept_changed_data: bool = option(
         False, "go on although sources have other shards than at the checkpoint, and so another order"
+    )
+    accept_changed_model: bool = option(
+        False, "go on with a modality, head or objective more or less than the checkpoint has"
     )
 
 

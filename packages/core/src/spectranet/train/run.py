@@ -15,6 +15,7 @@ from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
+from spectranet.train.checkpoint import Saver
 from spectranet.train.distributed import World
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
@@ -43,6 +44,7 @@ class Run:
     failure_log: FailureLog
     failure_limit: FailureLimit
     stop: StopFlag
+    saver: Saver
     start_step: int
     clock: Clock = field(default_factory=lambda: Clock())
 
@@ -87,14 +89,17 @@ def train(run: Run) -> int:
 
         done = step + 1
         run.failure_log.write(done, [each for batch in batches for each in batch.skipped])
-        stopping, counts = run.stop.agreed(run.world, run.failure_limit.counts())
-        run.failure_limit.update(counts)
+        saves, failures = run.saver.counts(), run.failure_limit.counts()
+        stopping, counts = run.stop.agreed(run.world, [*saves, *failures])
+        run.saver.update(counts[: len(saves)])
+        run.failure_limit.update(counts[len(saves) :])
         spoilt = bool(run.failure_limit.passed())
         if done % config.train.log_every == 0 or done in (1, steps):
             log_step(run, passes, losses, done, done - last_log, grad_norm)
             last_log = done
-        if stopping or spoilt or done % config.train.checkpoint.every == 0 or done == steps:
-            save(run, done)
+        last = bool(stopping or spoilt or done == steps)
+        if last or run.saver.due(done):
+            save(run, done, last)
             run.clock.lap()
         if spoilt:
             raise run.failure_limit.error(run.world, done, run.directory)

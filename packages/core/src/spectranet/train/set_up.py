@@ -12,7 +12,14 @@ from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
 from spectranet.train.changes import check_changes, check_data, rank_change
-from spectranet.train.checkpoint import Checkpoint, CheckpointError, find_good_checkpoint, load_checkpoint
+from spectranet.train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Saver,
+    find_good_checkpoint,
+    load_checkpoint,
+)
+from spectranet.train.checkpoint.peers import find_peers
 from spectranet.train.distributed import start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
@@ -22,7 +29,7 @@ from spectranet.train.optimizer import build_optimizer
 from spectranet.train.parallelize import build_sharded
 from spectranet.train.run import Run
 from spectranet.train.same_data import require_same_data
-from spectranet.train.snapshot import describe_run
+from spectranet.train.snapshot import announcer, describe_run
 from spectranet.train.stop import StopFlag
 
 __all__ = ["make_run_directory", "open_stream", "set_up"]
@@ -58,7 +65,8 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     optimizer = build_optimizer(model, config.train.optimizer)
     if checkpoint is not None:
         try:
-            load_checkpoint(checkpoint, model, optimizer)
+            accept = config.train.checkpoint.accept_changed_model
+            told += load_checkpoint(checkpoint, model, optimizer, accept)
         except CheckpointError as error:
             raise CheckpointError("\n  ".join([str(error), *told])) from None
 
@@ -69,6 +77,9 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     failure_log = FailureLog(Path(config.run_dir), start, world)
     before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
     failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
+    announce = announcer(stop, resolved.host, journal)
+    folder = Path(config.run_dir) / "checkpoints"
+    saver = Saver(folder, config.train.checkpoint, world, journal.say, announce)
     run = Run(
         resolved=resolved,
         config=config,
@@ -81,6 +92,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         failure_log=failure_log,
         failure_limit=failure_limit,
         stop=stop,
+        saver=saver,
         start_step=start,
     )
     if world.is_main:
@@ -91,7 +103,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
 def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, and what there is to tell about it."""
     directory = Path(config.run_dir) / "checkpoints"
-    checkpoint, complaints = find_good_checkpoint(directory)
+    checkpoint, complaints = find_good_checkpoint(directory, find_peers())
     if (checkpoint or complaints) and not config.train.checkpoint.resume:
         raise ConfigError(
             f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"

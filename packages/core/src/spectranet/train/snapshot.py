@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,15 +14,22 @@ import torch
 import spectranet
 from spectranet.config import config_to_dict
 from spectranet.model.build import count_parameters
-from spectranet.train.checkpoint import save_checkpoint
+from spectranet.plugins import PluginHost
+from spectranet.train.journal import Journal
+from spectranet.train.stop import StopFlag
 
 if TYPE_CHECKING:
     from spectranet.train.run import Run
 
-__all__ = ["describe_run", "save", "versions"]
+__all__ = ["announcer", "describe_run", "save", "versions"]
 
 
-def save(run: Run, done: int) -> None:
+def save(run: Run, done: int, last: bool = False) -> None:
+    """Save the state after ``done`` steps: begun now, or, where nothing follows, waited for.
+
+    Raises:
+        CheckpointNotWritten: it is the last and cannot be written.
+    """
     about = {
         "config": config_to_dict(run.config),
         "plugins": run.resolved.host.describe(),
@@ -30,21 +39,22 @@ def save(run: Run, done: int) -> None:
         "versions": versions(),
         "samples": run.failure_limit.totals(),
     }
-    path = save_checkpoint(
-        run.directory / "checkpoints",
-        done,
-        run.model,
-        run.optimizer,
-        about,
-        run.world,
-        run.config.train.checkpoint.keep_last,
-    )
-    run.stop.saved(done)
-    if run.world.is_main:
+    (run.saver.save_last if last else run.saver.begin)(done, run.model, run.optimizer, about)
+
+
+def announcer(stop: StopFlag, host: PluginHost, journal: Journal) -> Callable[[Path, int], None]:
+    """A function that tells of each complete checkpoint who wants to know; plugins on rank 0."""
+
+    def announce(path: Path, step: int) -> None:
+        stop.saved(step)
+        if not journal.active:
+            return
         try:
-            run.resolved.host.hook.spectranet_checkpoint_saved(path=str(path), step=done)
+            host.hook.spectranet_checkpoint_saved(path=str(path), step=step)
         except Exception as error:  # the checkpoint is safe, whatever a listener makes of it
-            run.journal.say(f"warning: a plugin failed on a saved checkpoint: {error}")
+            journal.say(f"warning: a plugin failed on a saved checkpoint: {error}")
+
+    return announce
 
 
 def describe_run(run: Run) -> None:

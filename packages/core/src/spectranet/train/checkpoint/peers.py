@@ -1,0 +1,65 @@
+"""How do ranks agree on a checkpoint before there is a process group?
+
+The data workers are forked before the group is joined, and at the step that they start from, so the ranks
+must know by then which checkpoint they go on from. They tell each other through the store that the group is
+going to be made with.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+
+import torch.distributed as dist
+
+__all__ = ["Peers", "find_peers"]
+
+
+class Peers:
+    """This rank and the others; alone without a store. Every call is made by all ranks, in the same order."""
+
+    def __init__(self, rank: int = 0, size: int = 1, store: dist.Store | None = None) -> None:
+        self.rank = rank
+        self.size = size
+        self._store = store
+        self._calls = 0
+
+    def told_by_first(self, text: str) -> str:
+        """The text of rank 0."""
+        if self._store is None:
+            return text
+        key = self._next_key()
+        if self.rank == 0:
+            self._store.set(key, text)
+        return self._store.get(key).decode()
+
+    def all_tell(self, text: str) -> list[str]:
+        """The texts of all ranks, in their order."""
+        if self._store is None:
+            return [text]
+        key = self._next_key()
+        self._store.set(f"{key}/{self.rank}", text)
+        texts = []
+        if self.rank == 0:  # one rank asks for all, and not all for all
+            texts = [self._store.get(f"{key}/{rank}").decode() for rank in range(self.size)]
+        told: list[str] = json.loads(self.told_by_first(json.dumps(texts)))
+        return told
+
+    def _next_key(self) -> str:
+        self._calls += 1
+        return f"{self._calls}"
+
+
+def find_peers(timeout_s: float = 1800.0) -> Peers:
+    """The ranks that ``torchrun``, or whoever sets its variables, has started.
+
+    Args:
+        timeout_s: how long to wait for a rank that does not come or does not answer.
+    """
+    if "RANK" not in os.environ or dist.is_initialized():
+        return Peers()
+    timeout = datetime.timedelta(seconds=timeout_s)
+    store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+    store.set_timeout(timeout)
+    return Peers(rank, size, dist.PrefixStore("spectranet/checkpoints", store)) if size > 1 else Peers()

@@ -1,0 +1,344 @@
+"""How does a step become a checkpoint while the next ones are trained?
+
+In the step each rank copies its shards. A thread writes the copy. What has become of it travels with the
+sums that ranks make after every step anyway (:meth:`Saver.counts`): when all have written, rank 0 publishes
+in its thread: manifest, rename. No thread makes a collective call, and every rank comes to each decision
+from the same sums. A save that fails anywhere is given up everywhere, told, and tried again some steps later.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spectranet.config.schema import CheckpointConfig
+from spectranet.train.checkpoint.directory import (
+    CheckpointError,
+    clear,
+    final_path,
+    forget,
+    list_checkpoints,
+    put_in_place,
+    staging_path,
+    step_of,
+    write_manifest,
+)
+from spectranet.train.checkpoint.shards import (
+    Shard,
+    Stage,
+    file_bytes,
+    shards_to_write,
+    state_of,
+    trained,
+    write,
+)
+from spectranet.train.distributed import World
+
+__all__ = ["CheckpointNotWritten", "Saver", "save_checkpoint"]
+
+_LOOK_S = 0.05
+"""Between two looks at a save that is waited for."""
+
+_LAST_TRIES_S = (1.0, 3.0)
+"""Pauses between the attempts at a save that nothing follows."""
+
+_OFTEN = 3
+
+
+class CheckpointNotWritten(CheckpointError):  # noqa: N818 - it says what has happened
+    """The last state of a run could not be saved: the steps since the newest checkpoint are lost."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+    same_on_all_ranks = True
+
+
+class _Job(threading.Thread):
+    """A call in a thread of its own, which ends with the process, and what became of it."""
+
+    def __init__(self, name: str, call: Callable[[], None]) -> None:
+        super().__init__(name=name, daemon=True)
+        self._call = call
+        self.done = False
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._call()
+        except BaseException as error:
+            self.error = error
+        self.done = True
+
+
+@dataclass
+class _Save:
+    """A save that is under way on this rank."""
+
+    step: int
+    manifest: dict[str, Any]
+    bytes: int
+    write: _Job
+    publish: _Job | None = None
+    all_written: bool = False
+
+
+class Saver:
+    """Saves of a run. All methods but the threads' own are called by all ranks, at the same steps.
+
+    Args:
+        directory: of the checkpoints.
+        say: tells the user; called on every rank.
+        saved: told of each complete checkpoint: its path and step.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        options: CheckpointConfig,
+        world: World,
+        say: Callable[[str], None] = lambda text: None,
+        saved: Callable[[Path, int], None] = lambda path, step: None,
+    ) -> None:
+        self._directory = directory
+        self._options = options
+        self._world = world
+        self._say = say
+        self._saved = saved
+        self._stage = Stage()
+        self._save: _Save | None = None
+        self._retry_at: int | None = None
+        self._failures = 0
+        self._waits = 0
+        self._newest_step: int | None = None
+        self._ending = False
+
+    def due(self, step: int) -> bool:
+        """Whether ``step`` is one of those after which to save: regularly, and again after a failure."""
+        return step % self._options.every == 0 or (self._retry_at is not None and step >= self._retry_at)
+
+    def begin(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]
+    ) -> None:
+        """Save the state as it is now; returns when it is copied. A save still under way is waited for.
+
+        Args:
+            step: optimizer steps done.
+            about: JSON-able facts for the manifest: configuration, plugins, topology.
+        """
+        if self._save is not None:
+            self._waits += 1
+            if self._waits == _OFTEN:
+                self._say(
+                    "warning: a checkpoint takes longer than the steps between two, so the run waits for it;"
+                    f" save less often:  train.checkpoint.every={2 * self._options.every}"
+                )
+            self.wait()
+        self._retry_at = None
+        tensors = state_of(model, optimizer)
+        manifest = _manifest(step, tensors, model, optimizer, about)
+        possible, trouble = self._prepare(step)
+        shards = shards_to_write(tensors, self._world.rank)
+        if self._options.asynchronous:
+            shards = self._stage.copy(shards)
+        job = _Job("checkpoint", lambda: self._write(step, shards if possible else None, trouble))
+        self._save = _Save(step, manifest, file_bytes(shards), job)
+        if not self._options.asynchronous:
+            self.wait()
+
+    def counts(self) -> list[float]:
+        """What this rank brings to the sum that follows a step: written, failed, published."""
+        save = self._save
+        if save is None:
+            return [0.0, 0.0, 0.0]
+        failed = any(job is not None and job.done and job.error for job in (save.write, save.publish))
+        published = save.publish is not None and save.publish.done and not failed
+        return [float(save.write.done), float(failed), float(published)]
+
+    def update(self, summed: Sequence[float]) -> None:
+        """Take in the :meth:`counts` of all ranks; may call collectively."""
+        save = self._save
+        if save is None:
+            return
+        ended, failed, published = (round(count) for count in summed)
+        if published:
+            self._save, self._failures, self._newest_step = None, 0, save.step
+            self._saved(final_path(self._directory, save.step), save.step)
+        elif ended == self._world.size and failed:
+            self._give_up(save)
+        elif ended == self._world.size and not save.all_written:
+            save.all_written = True
+            if self._world.is_main:
+                save.publish = _Job("checkpoint", lambda: self._publish(save))
+
+    def wait(self) -> None:
+        """Until no save is under way, written or given up. Ranks look together, so that none times out."""
+        while self._save is not None:
+            job = self._save.publish or self._save.write
+            job.join(_LOOK_S)
+            counts = torch.tensor(self.counts(), dtype=torch.float64, device=self._world.device)
+            self.update(self._world.sum(counts).tolist())
+
+    def save_last(
+        self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]
+    ) -> None:
+        """Save a state after which nothing follows, and wait until it is safe.
+
+        Raises:
+            CheckpointNotWritten: it cannot be written, after several attempts.
+        """
+        self._ending = True
+        self.wait()
+        if self._newest_step == step:
+            return
+        for pause_s in (*_LAST_TRIES_S, None):
+            self.begin(step, model, optimizer, about)
+            self.wait()
+            if not self._failures:
+                return
+            if pause_s is not None:
+                time.sleep(pause_s)
+        raise CheckpointNotWritten(
+            f"the state after step {step} could not be saved in {1 + len(_LAST_TRIES_S)} attempts.\n"
+            f"  {self._newest()}; the steps after it are lost, and the same command does them again.\n"
+            f"  make room first:  df -h {self._directory}"
+        )
+
+    def _prepare(self, step: int) -> tuple[bool, OSError | None]:
+        """Make the directory to write into, empty: whether it is there, and on rank 0 why not."""
+        trouble = None
+        if self._world.is_main:
+            try:
+                self._directory.mkdir(parents=True, exist_ok=True)
+                clear(self._directory)
+                staging_path(self._directory, step).mkdir()
+            except OSError as error:
+                trouble = error
+        failed = torch.tensor([float(trouble is not None)], device=self._world.device)
+        return not self._world.sum(failed).item(), trouble
+
+    def _write(self, step: int, shards: Sequence[Shard] | None, trouble: OSError | None) -> None:
+        """This rank's file, and beside it what the manifest is to say of it; nothing where that is None."""
+        if trouble is not None:
+            raise trouble
+        if shards is None:
+            return
+        staging, name = staging_path(self._directory, step), f"rank-{self._world.rank:05d}"
+        path = staging / f"{name}.safetensors"
+        told = {path.name: write(path, shards)} if shards else {}
+        (staging / f"{name}.json").write_text(json.dumps(told))
+
+    def _publish(self, save: _Save) -> None:
+        """On rank 0, when all files are there: describe them, name them as complete, and drop old ones."""
+        staging = staging_path(self._directory, save.step)
+        files: dict[str, Any] = {}
+        for rank in range(self._world.size):
+            part = staging / f"rank-{rank:05d}.json"
+            files |= json.loads(part.read_text())
+            part.unlink()
+        write_manifest(staging, save.manifest | {"files": files})
+        put_in_place(staging, final_path(self._directory, save.step))
+        with suppress(OSError):  # what cannot be deleted costs space; the checkpoint is safe
+            forget(self._directory, save.step, self._options.keep_last, self._options.keep_every)
+
+    def _give_up(self, save: _Save) -> None:
+        """A collective call: gather the reasons, drop what was written, say when it is tried again."""
+        self._save = None
+        self._failures += 1
+        self._retry_at = self._next_try(save.step)
+        job = save.publish if save.publish is not None and save.publish.error else save.write
+        mine = [save.bytes, None if job.error is None else _reason(job.error)]
+        told = _from_all(mine, self._world)
+        if not self._world.is_main:
+            return
+        shutil.rmtree(staging_path(self._directory, save.step), ignore_errors=True)
+        reasons = [f"rank {rank}: {reason}" for rank, (_, reason) in enumerate(told) if reason]
+        more = f" (and {len(reasons) - 1} more ranks)" if len(reasons) > 1 else ""
+        needed = sum(size for size, _ in told)
+        self._say(
+            f"warning: the checkpoint of step {save.step} could not be written: {reasons[0]}{more}\n"
+            f"  it needs {_gib(needed)} in {self._directory}, where {_gib(_free(self._directory))} are free\n"
+            f"  {'' if self._ending else 'the run goes on; '}{self._newest()}; "
+            f"it is tried again{'' if self._ending else f' after step {self._retry_at} or soon after'}\n"
+            "  make room there, or keep fewer:  train.checkpoint.keep_last"
+        )
+
+    def _next_try(self, step: int) -> int:
+        """One step later, then two, four …, at most as many as between two regular saves."""
+        return step + min(2 ** min(self._failures - 1, 20), self._options.every)
+
+    def _newest(self) -> str:
+        complete = list_checkpoints(self._directory)
+        return (
+            f"the newest checkpoint is of step {step_of(complete[-1])}" if complete else "there is none yet"
+        )
+
+
+def save_checkpoint(
+    directory: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    about: Mapping[str, Any],
+    world: World,
+    keep_last: int,
+) -> Path:
+    """Write ``directory/step-N`` from all ranks and wait for it; returns its path.
+
+    Raises:
+        CheckpointNotWritten: it cannot be written.
+    """
+    saver = Saver(directory, CheckpointConfig(keep_last=keep_last, asynchronous=False), world)
+    saver.save_last(step, model, optimizer, about)
+    return final_path(directory, step)
+
+
+def _manifest(
+    step: int,
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All that it says but the files."""
+    names = [name for name, _ in trained(model, optimizer)]
+    steps = [optimizer.state[parameter]["step"] for _, parameter in trained(model, optimizer)]
+    counted = torch.stack(steps).tolist() if steps else []  # one copy from the GPU, not one each
+    return dict(about) | {
+        "format": 2,
+        "step": step,
+        "tensors": {name: [list(t.shape), str(t.dtype)] for name, t in sorted(tensors.items())},
+        "optimizer_steps": {name: int(count) for name, count in zip(names, counted, strict=True)},
+    }
+
+
+def _from_all(mine: Any, world: World) -> list[Any]:
+    """What each rank has to tell, in their order; a collective call."""
+    text = torch.frombuffer(bytearray((json.dumps(mine) + "\n").encode()), dtype=torch.uint8)
+    gathered, _ = world.gather_rows(text.to(world.device))
+    return [json.loads(line) for line in bytes(gathered.tolist()).decode().splitlines()]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}" + (f" ({error.filename})" if error.filename else "")
+    return f"{type(error).__name__}: {error}"
+
+
+def _free(directory: Path) -> int:
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return shutil.disk_usage(directory).free
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**24 else f"{count / 2**20:.2f} MiB"

@@ -1,0 +1,199 @@
+"""What of the state does this rank hold, and how does it become a file?
+
+A file is plain safetensors: a tensor of it is this rank's part of the whole one. Where that part begins
+stands in the file's metadata, under the key that torch.distributed.checkpoint gives it, so that its
+``HuggingFaceStorageReader`` reads the files as well as we do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Replicate
+from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+__all__ = [
+    "DTYPES",
+    "OFFSETS",
+    "Shard",
+    "Stage",
+    "file_bytes",
+    "local_part",
+    "shards_to_write",
+    "state_of",
+    "trained",
+    "write",
+]
+
+OFFSETS = "DCP_SHARDING_INFO"
+"""Key of the metadata: JSON, name -> ``{"saved_offsets": [...]}``."""
+
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""As safetensors calls them."""
+
+_ALIGNED = 64
+"""Bytes: where a tensor may begin in the copy."""
+
+_WORTH_A_THREAD = 1 << 18
+"""Bytes that take longer to hash than to hand over."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of a tensor.
+
+    Attributes:
+        values: as on this rank, contiguous.
+        offsets: where it begins in the whole tensor, by dimension.
+    """
+
+    name: str
+    values: Tensor
+    offsets: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.values.numel() * self.values.element_size()
+
+
+def state_of(model: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, Tensor]:
+    """Every tensor to keep, by name: ``model.<name>``, ``exp_avg.<name>``, ``exp_avg_sq.<name>``."""
+    tensors = {f"model.{name}": tensor.detach() for name, tensor in model.state_dict().items()}
+    if optimizer is not None:
+        for name, parameter in trained(model, optimizer):
+            for moment in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{moment}.{name}"] = optimizer.state[parameter][moment]
+    return tensors
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """Parameters by name, without those that a plugin has frozen."""
+    return ((name, p) for name, p in model.named_parameters() if p in optimizer.state)
+
+
+def local_part(name: str, tensor: Tensor) -> Shard:
+    """What this rank holds of ``tensor``; possibly nothing."""
+    if not isinstance(tensor, DTensor):
+        return Shard(name, tensor, (0,) * tensor.dim())
+    _, offsets = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    return Shard(name, tensor.to_local(), tuple(offsets))
+
+
+def shards_to_write(tensors: Mapping[str, Tensor], rank: int) -> list[Shard]:
+    """What this rank writes, so that every value is written by one rank: of replicas the first."""
+    parts = [local_part(name, t) for name, t in tensors.items() if _writes(t, rank)]
+    return [part for part in parts if part.values.numel()]
+
+
+def _writes(tensor: Tensor, rank: int) -> bool:
+    if not isinstance(tensor, DTensor):
+        return rank == 0
+    place = tensor.device_mesh.get_coordinate()
+    if place is None:
+        return False
+    return all(
+        at == 0 for at, how in zip(place, tensor.placements, strict=True) if isinstance(how, Replicate)
+    )
+
+
+class Stage:
+    """A copy of the shards in host memory, from which they are written while training goes on.
+
+    It is allocated once, pinned where the shards are on a GPU, and used again by the next save.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+
+    def copy(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The same shards as they are now; overwrites what the last call gave."""
+        on_gpu = any(shard.values.is_cuda for shard in shards)
+        ends = list(accumulate(-(-shard.bytes // _ALIGNED) * _ALIGNED for shard in shards))
+        if ends and len(self._buffer) < ends[-1]:
+            self._buffer = torch.empty(0, dtype=torch.uint8)  # let go of the old one first
+            self._buffer = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=on_gpu)
+        copies = []
+        for shard, begin in zip(shards, [0, *ends], strict=False):
+            room = self._buffer[begin : begin + shard.bytes]
+            values = room.view(shard.values.dtype).view(shard.values.shape)
+            copies.append(replace(shard, values=values.copy_(shard.values, non_blocking=True)))
+        if on_gpu:
+            torch.cuda.current_stream().synchronize()
+        return copies
+
+
+def write(path: Path, shards: Sequence[Shard]) -> dict[str, Any]:
+    """Write a safetensors file and make it durable; returns its size and SHA-256.
+
+    The bytes are hashed by another thread while they are written: both release the interpreter's lock.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file, ThreadPoolExecutor(1, "sha256") as aside:
+        for block in _blocks(shards):
+            if len(block) < _WORTH_A_THREAD:
+                digest.update(block)
+                file.write(block)
+            else:
+                hashed = aside.submit(digest.update, block)
+                try:
+                    file.write(block)
+                finally:
+                    hashed.result()
+            size += len(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def file_bytes(shards: Sequence[Shard]) -> int:
+    """How large their file is."""
+    return len(_header(shards)) + sum(shard.bytes for shard in shards)
+
+
+def _blocks(shards: Sequence[Shard]) -> Iterator[memoryview]:
+    yield memoryview(_header(shards))
+    for shard in shards:
+        values = shard.values.cpu().contiguous().reshape(-1)
+        yield memoryview(values.view(torch.uint8).numpy())
+
+
+def _header(shards: Sequence[Shard]) -> bytes:
+    """As https://huggingface.co/docs/safetensors describes it: length, JSON, spaces up to a multiple of 8."""
+    offsets = {shard.name: {"saved_offsets": list(shard.offsets)} for shard in shards}
+    header: dict[str, Any] = {"__metadata__": {OFFSETS: json.dumps(offsets)}}
+    begin = 0
+    for shard in shards:
+        end = begin + shard.bytes
+        header[shard.name] = {
+            "dtype": DTYPES[shard.values.dtype],
+            "shape": list(shard.values.shape),
+            "data_offsets": [begin, end],
+        }
+        begin = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
