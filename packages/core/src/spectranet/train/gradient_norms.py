@@ -19,7 +19,7 @@ class GradientNorms:
     the ranks in one all-reduce: the whole norm and those of the parts cost one pass over the gradient.
 
     Attributes:
-        parts: their names: each trunk, encoder and objective, the memory, the decoder.
+        parts: their names: each trunk, encoder and objective, memory and decoder; none without parameters.
         total, by_part: norms of the last gradient, over all ranks.
     """
 
@@ -30,13 +30,13 @@ class GradientNorms:
         self._parameters: list[Tensor] = []
         part_of, share = list[int](), list[float]()
         seen = set[Tensor]()
-        for index, (name, module) in enumerate(_parts(model).items()):
-            self.parts.append(name)
-            own = [p for p in module.parameters() if p.requires_grad and p not in seen]
-            seen.update(own)
-            self._parameters += own
-            part_of += [index] * len(own)
-            share += [1 / _copies(p, world) for p in own]
+        for name, module in _parts(model).items():
+            if own := [p for p in module.parameters() if p.requires_grad and p not in seen]:
+                part_of += [len(self.parts)] * len(own)
+                share += [1 / _copies(p, world) for p in own]
+                seen.update(own)
+                self.parts.append(name)
+                self._parameters += own
         self._part_of = torch.tensor(part_of, device=world.device)
         self._share = torch.tensor(share, dtype=torch.float64, device=world.device)
 
@@ -51,10 +51,16 @@ class GradientNorms:
         squares = torch.zeros(len(self.parts), dtype=torch.float64, device=self.world.device)
         self.world.sum(squares.index_add_(0, self._part_of, norms.square_().mul_(self._share)))
         total = squares.sum().sqrt()
-        torch._foreach_mul_(gradients, (limit / (total + 1e-6)).clamp_(max=1.0).float())
+        # A gradient that is not finite stays as it is, for who asks where it comes from.
+        scale = (limit / (total + 1e-6)).clamp_(max=1.0).nan_to_num_(nan=1.0)
+        torch._foreach_mul_(gradients, scale.float())
         *by_part, self.total = torch.cat([squares.sqrt(), total.reshape(1)]).tolist()
         self.by_part = dict(zip(self.parts, by_part, strict=True))
         return self.total
+
+    def figures(self) -> dict[str, float]:
+        """``grad_norm``, and ``grad_norm/PART`` of each part."""
+        return {"grad_norm": self.total, **{f"grad_norm/{p}": norm for p, norm in self.by_part.items()}}
 
 
 def _parts(model: SpectraNet) -> dict[str, nn.Module]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,11 +19,14 @@ from spectranet.train.distributed import World
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
 from spectranet.train.finite import FiniteGuard
+from spectranet.train.gradient_norms import GradientNorms
 from spectranet.train.journal import Journal
+from spectranet.train.loss_shares import loss_by_modality
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
-from spectranet.train.optimizer import clip_gradients, fill_gradients, learning_rate
+from spectranet.train.optimizer import fill_gradients, learning_rate
 from spectranet.train.snapshot import save
 from spectranet.train.stop import StopFlag
+from spectranet.train.watch import Watch, is_logged
 
 __all__ = ["Run", "train"]
 
@@ -45,43 +47,33 @@ class Run:
     failure_limit: FailureLimit
     stop: StopFlag
     saver: Saver
+    gradient_norms: GradientNorms
+    watch: Watch
     start_step: int
-    clock: Clock = field(default_factory=lambda: Clock())
 
     @property
     def directory(self) -> Path:
         return Path(self.config.run_dir)
 
 
-class Clock:
-    """Seconds since the last look."""
-
-    def __init__(self) -> None:
-        self.last = time.monotonic()
-
-    def lap(self) -> float:
-        now = time.monotonic()
-        lap, self.last = now - self.last, now
-        return lap
-
-
 def train(run: Run) -> int:
     """Train to the last step; returns the exit code."""
     config, optimizer = run.config, run.optimizer
     steps = config.train.steps
-    passes = ObjectivePass(run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather)
+    passes = ObjectivePass(
+        run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather
+    )
     guard = FiniteGuard(run.directory, run.world)
-    run.clock.lap()
-    last_log = run.start_step
 
     run.stop.begin(run.start_step)
-    for step, batches in enumerate(run.stream, start=run.start_step):
+    for step, batches in run.watch.steps(run.stream, run.start_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
         seed_step(config.train.seed, step, run.world)
         losses = passes(batches)
+        run.watch.saw(batches)
         fill_gradients(run.model)
-        grad_norm = clip_gradients(run.model, config.train.optimizer.clip_norm).item()
+        grad_norm = run.gradient_norms.clip(config.train.optimizer.clip_norm)
         if guard.allows(step, grad_norm, batches):
             optimizer.step()
             run.model.after_step()
@@ -94,18 +86,17 @@ def train(run: Run) -> int:
         run.saver.update(counts[: len(saves)])
         run.failure_limit.update(counts[len(saves) :])
         spoilt = bool(run.failure_limit.passed())
-        if done % config.train.log_every == 0 or done in (1, steps):
-            log_step(run, passes, losses, done, done - last_log, grad_norm)
-            last_log = done
+        if is_logged(done, config):
+            log_step(run, passes, losses, done)
         last = bool(stopping or spoilt or done == steps)
         if last or run.saver.due(done):
-            save(run, done, last)
-            run.clock.lap()
+            with run.watch.pause():
+                save(run, done, last)
         if spoilt:
             raise run.failure_limit.error(run.world, done, run.directory)
         if config.eval.every and done % config.eval.every == 0 and done < steps and not stopping:
-            evaluate(run, done)
-            run.clock.lap()
+            with run.watch.pause():
+                evaluate(run, done)
         if stopping:
             run.journal.say(f"stopped after step {done}, now saved; the same command goes on from there.")
             return stopping
@@ -121,25 +112,19 @@ def seed_step(seed: int, step: int, world: World) -> None:
     torch.manual_seed((seed * 1_000_003 + step) * 65_537 + world.rank)
 
 
-def log_step(
-    run: Run,
-    passes: ObjectivePass,
-    losses: StepLosses,
-    done: int,
-    steps_since: int,
-    grad_norm: float,
-) -> None:
+def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, done: int) -> None:
     values = losses.reduce(run.world, passes.term_coefficients)
-    seconds = run.clock.lap() / max(1, steps_since)
+    values |= loss_by_modality(values, passes.term_coefficients, run.parts.modalities)
     values |= {
-        "grad_norm": grad_norm,
         "lr": run.optimizer.param_groups[0]["lr"],
-        "samples_per_s": run.config.train.global_batch / seconds,
-        "seconds_per_step": seconds,
+        **run.gradient_norms.figures(),
+        **run.watch.figures(),
         **run.failure_limit.figures(),
     }
     run.journal.record(done, values)
     run.journal.advance(done, run.config.train.steps, values)
+    for warning in run.watch.warnings(values):
+        run.journal.event("warning", done, warning)
 
 
 def evaluate(run: Run, done: int) -> None:

@@ -23,6 +23,7 @@ from spectranet.train.checkpoint.peers import find_peers
 from spectranet.train.distributed import start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
+from spectranet.train.gradient_norms import GradientNorms
 from spectranet.train.journal import Journal
 from spectranet.train.lock import lock_run
 from spectranet.train.optimizer import build_optimizer
@@ -31,6 +32,7 @@ from spectranet.train.run import Run
 from spectranet.train.same_data import require_same_data
 from spectranet.train.snapshot import announcer, describe_run
 from spectranet.train.stop import StopFlag
+from spectranet.train.watch import Watch
 
 __all__ = ["make_run_directory", "open_stream", "set_up"]
 
@@ -93,6 +95,8 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         failure_limit=failure_limit,
         stop=stop,
         saver=saver,
+        gradient_norms=GradientNorms(model, world),
+        watch=Watch(config, parts, model, world),
         start_step=start,
     )
     if world.is_main:

@@ -1,0 +1,61 @@
+"""How many tokens did the steps have, of what modality, and what were they worth?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from spectranet.config import Config
+from spectranet.contracts import Batch, Modality
+from spectranet.train.flops import EncoderFlops
+
+__all__ = ["TokenCount"]
+
+_KINDS = ("tokens", "hidden", "places")
+"""Valid tokens; those of them that are hidden; with padding."""
+
+
+class TokenCount:
+    """Counts on the host, where batches are made: nothing is asked of a GPU."""
+
+    def __init__(self, config: Config, modalities: Mapping[str, Modality]) -> None:
+        self.keys = [(name, kind) for name in modalities for kind in _KINDS]
+        self.encoder_flops = 0.0
+        self._flops = EncoderFlops(config, modalities)
+        self._sums = dict.fromkeys(self.keys, 0.0)
+
+    def add(self, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            for name, one in batch.modalities.items():
+                tokens_B = one.valid_BN.sum(1).tolist()
+                hidden_B = one.hidden_valid_BH.sum(1).tolist()
+                self._sums[name, "tokens"] += sum(tokens_B)
+                self._sums[name, "hidden"] += sum(hidden_B)
+                self._sums[name, "places"] += one.valid_BN.numel()
+                visible_B = [t - h for t, h in zip(tokens_B, hidden_B, strict=True)]
+                self.encoder_flops += self._flops(name, tokens_B, visible_B)
+
+    def take(self) -> list[float]:
+        """The sums since the last call, as ``keys`` names them."""
+        found, self._sums = [*self._sums.values()], dict.fromkeys(self.keys, 0.0)
+        return found
+
+    def figures(self, sums: Sequence[float], steps: int) -> dict[str, float]:
+        """``modality/NAME/…`` of what :meth:`take` gave, added over the ranks, for ``steps`` steps."""
+        counted = dict(zip(self.keys, sums, strict=True))
+        names = dict.fromkeys(name for name, _ in self.keys)
+        all_tokens, all_places = (sum(counted[n, kind] for n in names) for kind in ("tokens", "places"))
+        figures = {"tokens_per_step": all_tokens / steps, "padding_share": _rest(all_tokens, all_places)}
+        for name in names:
+            tokens, hidden, places = (counted[name, kind] for kind in _KINDS)
+            if tokens:
+                figures |= {
+                    f"modality/{name}/tokens_per_step": tokens / steps,
+                    f"modality/{name}/token_share": tokens / all_tokens,
+                    f"modality/{name}/hidden_share": hidden / tokens,
+                    f"modality/{name}/padding_share": _rest(tokens, places),
+                }
+        return figures
+
+
+def _rest(part: float, whole: float) -> float:
+    return 1 - part / whole if whole else 0.0
