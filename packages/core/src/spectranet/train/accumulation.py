@@ -52,6 +52,7 @@ class Accumulation:
         in_towers = {id(unit) for units in self.towers.values() for unit in units}
         self.everywhere = [unit for unit in _units(model) if id(unit) not in in_towers]
         self.units = _units(model)
+        self.alone = {id(unit) for unit in self.units if getattr(unit, "full_precision", False)}
         self.used: list[set[int]] = []
         self.last_use: Mapping[int, int] = {}
         self._turned: dict[tuple[int, str], bool] = {}
@@ -78,8 +79,10 @@ class Accumulation:
         used = self.used[index]
         for unit in self.units:
             done = index >= self.last_use.get(id(unit), 0)
-            self._turn(unit, "reduce_scatter_unused_params", id(unit) in used)
-            self._turn(unit, "requires_all_reduce", done or not self.defer)
+            # A scale, sharded on its own, is used by all ranks or by none, and reduced where it is used.
+            alone = id(unit) in self.alone
+            self._turn(unit, "reduce_scatter_unused_params", id(unit) in used and not alone)
+            self._turn(unit, "requires_all_reduce", done or alone or not self.defer)
             self._turn(unit, "reshard_after_backward", done or not self.keep)
         if index == len(self.used) - 1:
             # Whoever runs the model between steps leaves nothing gathered.
