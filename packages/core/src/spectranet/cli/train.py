@@ -29,12 +29,26 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
 
     resolved = load_config(list(configs), list(overrides), plugins, training=True)
 
+    from spectranet.train.ending import FAULT, Stopped, say
     from spectranet.train.run import train as run_training
     from spectranet.train.set_up import set_up
 
-    run = set_up(resolved, launcher)
     try:
-        return run_training(run)
+        run = set_up(resolved, launcher)
+    except Stopped as stopped:
+        say("ended by a signal before the first step; the same command goes on")
+        return stopped.code
+    code = FAULT
+    try:
+        code = run_training(run)
+        return code
+    except Exception as error:
+        lost = run.heartbeat.explain(error)
+        code = getattr(lost or error, "exit_code", FAULT)
+        if lost is not None:
+            raise lost from error
+        raise
     finally:
+        run.heartbeat.close(code)
         run.stream.close()
         run.journal.close()

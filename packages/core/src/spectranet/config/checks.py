@@ -71,6 +71,7 @@ _AT_LEAST = {
 _ABOVE_ZERO = (
     "data.stall_s",
     "train.peak_tflops",
+    "train.timeout_s",
     "train.optimizer.lr_peak",
     "train.optimizer.eps",
     "train.optimizer.clip_norm",

@@ -133,6 +133,9 @@ class TrainConfig:
         default_factory=CheckpointConfig, metadata={"help": "when to save and what to keep"}
     )
     log_every: int = option(10, "steps between records in metrics.jsonl")
+    timeout_s: float = option(
+        600.0, "a rank that makes no progress for so long ends the run; three times that while steps compile"
+    )
     peak_tflops: float | None = option(
         None, "dense peak of a device, which MFU is a share of; null: known of some GPUs"
     )

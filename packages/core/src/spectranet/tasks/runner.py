@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 
 from spectranet.config import Config
@@ -17,12 +19,21 @@ __all__ = ["run_tasks"]
 
 
 def run_tasks(
-    model: SpectraNet, config: Config, parts: Parts, host: PluginHost, world: World
+    model: SpectraNet,
+    config: Config,
+    parts: Parts,
+    host: PluginHost,
+    world: World,
+    agree: Callable[[Sequence[bool]], Sequence[bool]] | None = None,
 ) -> dict[str, float]:
     """Figures of every task, as ``{source}/{figure}``; empty without tasks or held-out sources.
 
     Called on every rank; the model is in training mode again afterwards. All ranks get the same batches,
     as a forward of a sharded model needs.
+
+    Args:
+        agree: called with what this rank can use of each batch, for what all can; see
+            :func:`spectranet.train.same_data.usable_everywhere`. It may raise, to end the evaluation.
 
     Raises:
         ConfigError: the held-out sources are not the same on all ranks.
@@ -30,7 +41,7 @@ def run_tasks(
     if not config.eval.sources or not config.tasks:
         return {}
     readers = list(host.readers.values())
-    data = EvalData(config, parts.modalities, readers, usable_everywhere(world))
+    data = EvalData(config, parts.modalities, readers, agree or usable_everywhere(world))
     require_same_data(world, describe_corpus(data.sources))
     results: dict[str, float] = {}
     model.eval()

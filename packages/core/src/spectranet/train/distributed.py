@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import os
 import sys
@@ -17,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from spectranet.errors import ConfigError
 from spectranet.train.mesh import check_shard_ranks, rank_mesh
 
-__all__ = ["World", "leave", "start_world"]
+__all__ = ["World", "leave", "meet", "start_world"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,16 @@ class World:
         return everything, slice(start, start + len(rows))
 
 
+@functools.cache
+def meet() -> tuple[dist.Store, int, int]:
+    """The store by which the ranks find each other, our rank, and how many there are.
+
+    Made once: without torchrun rank 0 holds it, and takes it along when it lets go.
+    """
+    store, rank, size = next(iter(dist.rendezvous("env://")))
+    return store, rank, size
+
+
 def start_world(
     device: str = "auto",
     threads: int | None = None,
@@ -105,7 +116,9 @@ def start_world(
     if dist.is_initialized():
         pass  # a second model in one process
     elif "RANK" in os.environ:
-        dist.init_process_group(backend, timeout=timeout)
+        store, rank, size = meet()
+        store.set_timeout(timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     else:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
     mesh = rank_mesh(device, dist.get_world_size(), shard_ranks)

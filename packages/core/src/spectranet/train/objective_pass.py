@@ -17,7 +17,7 @@ micro-batches' encoder activations buys the time of one encoder forward.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -65,6 +65,9 @@ class ObjectivePass:
         keep_encoded: keep the encoders' graphs of pass 1 for pass 2.
         gather: ``reshard`` or ``keep``, see ``train.gather``.
         lockstep: compares each step between ranks, by the numbers that it sums anyway.
+
+    Attributes:
+        before_each: called before each forward of a micro-batch, on all ranks alike.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class ObjectivePass:
         lockstep: Lockstep | None = None,
     ) -> None:
         self.lockstep = lockstep
+        self.before_each: Callable[[], None] = lambda: None
         self.accumulation = Accumulation(model, world, gather)
         self.keep_encoded = keep_encoded
         self.model = model
@@ -99,6 +103,7 @@ class ObjectivePass:
         kept: list[dict[str, Encoded] | None] = [None] * len(batches)
         cache = self.contrast(batches, losses, kept) if self.model.global_objectives else {}
         for index, batch in enumerate(batches):
+            self.before_each()
             cached = {
                 objective: {name: gradients[index] for name, gradients in by_name.items()}
                 for objective, by_name in cache.items()

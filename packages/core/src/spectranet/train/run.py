@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from spectranet.config import Config, Resolved
 from spectranet.data.loader import TrainStream
@@ -16,14 +17,18 @@ from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
 from spectranet.train.checkpoint import Saver
 from spectranet.train.distributed import World
+from spectranet.train.ending import Stopped
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
 from spectranet.train.finite import FiniteGuard
 from spectranet.train.gradient_norms import GradientNorms
+from spectranet.train.heartbeat import Heartbeat
 from spectranet.train.journal import Journal
 from spectranet.train.loss_shares import loss_by_modality
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import fill_gradients, learning_rate
+from spectranet.train.place import Progress
+from spectranet.train.same_data import usable_everywhere
 from spectranet.train.snapshot import save
 from spectranet.train.stop import StopFlag
 from spectranet.train.watch import Watch, is_logged
@@ -46,6 +51,8 @@ class Run:
     failure_log: FailureLog
     failure_limit: FailureLimit
     stop: StopFlag
+    progress: Progress
+    heartbeat: Heartbeat
     saver: Saver
     gradient_norms: GradientNorms
     watch: Watch
@@ -58,6 +65,25 @@ class Run:
 
 def train(run: Run) -> int:
     """Train to the last step; returns the exit code."""
+    run.stop.begin(run.start_step)
+    try:
+        take_steps(run)
+        run.stop.finish()
+        evaluate(run, run.config.train.steps)
+    except Stopped as stopped:
+        leave_resumable(run)
+        return stopped.code
+    if run.world.is_main:
+        publish(run)
+    return 0
+
+
+def take_steps(run: Run) -> None:
+    """All steps that are left, with evaluations and checkpoints between them.
+
+    Raises:
+        Stopped: on all ranks, when one is asked to stop; what was done of a step is given up.
+    """
     config, optimizer = run.config, run.optimizer
     steps = config.train.steps
     passes = ObjectivePass(
@@ -65,12 +91,15 @@ def train(run: Run) -> int:
     )
     guard = FiniteGuard(run.directory, run.world)
 
-    run.stop.begin(run.start_step)
+    passes.before_each = give_way(run)
+    run.progress.enter("data")
     for step, batches in run.watch.steps(run.stream, run.start_step):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
         seed_step(config.train.seed, step, run.world)
+        run.progress.enter("forward")
         losses = passes(batches)
+        run.progress.enter("update")
         run.watch.saw(batches)
         fill_gradients(run.model)
         grad_norm = run.gradient_norms.clip(config.train.optimizer.clip_norm)
@@ -80,6 +109,7 @@ def train(run: Run) -> int:
         optimizer.zero_grad()
 
         done = step + 1
+        run.progress.done(done)
         run.failure_log.write(done, [each for batch in batches for each in batch.skipped])
         saves, failures = run.saver.counts(), run.failure_limit.counts()
         stopping, counts = run.stop.agreed(run.world, [*saves, *failures])
@@ -88,23 +118,50 @@ def train(run: Run) -> int:
         spoilt = bool(run.failure_limit.passed())
         if is_logged(done, config):
             log_step(run, passes, losses, done)
-        last = bool(stopping or spoilt or done == steps)
+        if stopping and not spoilt:
+            raise Stopped(stopping)
+        last = spoilt or done == steps
         if last or run.saver.due(done):
+            run.progress.enter("save")
             with run.watch.pause():
                 save(run, done, last)
         if spoilt:
             raise run.failure_limit.error(run.world, done, run.directory)
-        if config.eval.every and done % config.eval.every == 0 and done < steps and not stopping:
+        if config.eval.every and done % config.eval.every == 0 and done < steps:
             with run.watch.pause():
                 evaluate(run, done)
-        if stopping:
-            run.journal.say(f"stopped after step {done}, now saved; the same command goes on from there.")
-            return stopping
-    run.stop.finish()
-    evaluate(run, steps)
-    if run.world.is_main:
-        publish(run)
-    return 0
+        run.progress.enter("data")
+
+
+def give_way(run: Run) -> Callable[[], None]:
+    """What is done before each micro-batch: a sign of life, and in long steps a look at the stop flag.
+
+    A step can be given up where its forwards leave no trace, as they do in the buffers of a batch norm.
+    """
+    buffers = ((m, name) for m in run.model.modules() for name in m._buffers)
+    leaves_no_trace = all(name in module._non_persistent_buffers_set for module, name in buffers)
+
+    def before_each() -> None:
+        run.progress.tick()
+        if leaves_no_trace:
+            run.stop.between(run.world)
+
+    return before_each
+
+
+def leave_resumable(run: Run) -> None:
+    """Save the last whole step, unless it is saved, and say where the run goes on."""
+    done = run.progress.step
+    if done == 0:
+        run.journal.say("stopped before the first step was done; the same command goes on")
+        return
+    for module in run.model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()  # a step that was given up may have left its weights gathered
+    if not run.stop.is_saved(done):
+        run.progress.enter("save")
+        save(run, done, last=True)
+    run.journal.say(f"stopped after step {done}, now saved; the same command goes on from there.")
 
 
 def seed_step(seed: int, step: int, world: World) -> None:
@@ -129,7 +186,9 @@ def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, done: int) -> 
 
 def evaluate(run: Run, done: int) -> None:
     """Run every configured task on the held-out sources; the figures go into the journal."""
-    figures = run_tasks(run.model, run.config, run.parts, run.resolved.host, run.world)
+    run.progress.enter("evaluation")
+    agree = usable_everywhere(run.world, run.stop, run.progress)
+    figures = run_tasks(run.model, run.config, run.parts, run.resolved.host, run.world, agree)
     if figures:
         run.journal.record(done, {f"eval/{name}": value for name, value in figures.items()})
 

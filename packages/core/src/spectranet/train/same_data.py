@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from spectranet.train.distributed import World
+from spectranet.train.place import Progress
+from spectranet.train.stop import StopFlag
 
 __all__ = ["require_same_data", "usable_everywhere"]
 
@@ -27,12 +29,25 @@ def require_same_data(world: World, corpus: Mapping[str, Mapping[str, Any]]) -> 
         world.require_same(f"the files of source '{name}' (here {here})", json.dumps(told, sort_keys=True))
 
 
-def usable_everywhere(world: World) -> Callable[[Sequence[bool]], Sequence[bool]]:
-    """From what a rank can use of some rows to what every rank can; to be called by all, row for row."""
+def usable_everywhere(
+    world: World, stop: StopFlag | None = None, progress: Progress | None = None
+) -> Callable[[Sequence[bool]], Sequence[bool]]:
+    """From what a rank can use of some rows to what every rank can; to be called by all, row for row.
+
+    In a training run the ranks agree at the same time on whether to stop, and show that they go on.
+
+    Raises:
+        Stopped: the function that is returned: some rank was asked to stop.
+    """
 
     def agree(usable: Sequence[bool]) -> Sequence[bool]:
+        flags = stop.flags() if stop is not None else []
         # On the CPU: the GPU need not have ended its forward for it.
-        ranks = world.sum(torch.tensor(usable, dtype=torch.int32))
-        return (ranks == world.size).tolist()
+        summed = world.sum(torch.tensor([*flags, *map(float, usable)])).tolist()
+        if stop is not None:
+            stop.obey(summed[: len(flags)])
+        if progress is not None:
+            progress.tick()
+        return [ranks == world.size for ranks in summed[len(flags) :]]
 
     return agree

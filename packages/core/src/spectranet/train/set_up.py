@@ -24,10 +24,12 @@ from spectranet.train.distributed import start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
 from spectranet.train.gradient_norms import GradientNorms
+from spectranet.train.heartbeat import Heartbeat
 from spectranet.train.journal import Journal
 from spectranet.train.lock import lock_run
 from spectranet.train.optimizer import build_optimizer
 from spectranet.train.parallelize import build_sharded
+from spectranet.train.place import Progress
 from spectranet.train.run import Run
 from spectranet.train.same_data import require_same_data
 from spectranet.train.snapshot import announcer, describe_run
@@ -54,7 +56,16 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     checkpoint, told = _newest_checkpoint(config)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
-    world = start_world(config.train.device, config.train.threads, shard_ranks=config.train.shard_ranks)
+    timeout_s = config.train.timeout_s
+    world = start_world(
+        config.train.device,
+        config.train.threads,
+        timeout_s=4 * timeout_s,  # the heartbeat is sooner, and says who
+        shard_ranks=config.train.shard_ranks,
+    )
+    progress = Progress(start)
+    heartbeat = Heartbeat(world, progress, timeout_s, stop.goes_on)
+    stop.check(world)
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
@@ -72,6 +83,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         except CheckpointError as error:
             raise CheckpointError("\n  ".join([str(error), *told])) from None
 
+    stop.check(world)
     trackers = resolved.host.callers("spectranet_log")
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
     for line in told:
@@ -94,6 +106,8 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         failure_log=failure_log,
         failure_limit=failure_limit,
         stop=stop,
+        progress=progress,
+        heartbeat=heartbeat,
         saver=saver,
         gradient_norms=GradientNorms(model, world),
         watch=Watch(config, parts, model, world),

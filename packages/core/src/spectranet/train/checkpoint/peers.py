@@ -13,6 +13,8 @@ import os
 
 import torch.distributed as dist
 
+from spectranet.train.distributed import meet
+
 __all__ = ["Peers", "find_peers"]
 
 
@@ -60,6 +62,6 @@ def find_peers(timeout_s: float = 1800.0) -> Peers:
     if "RANK" not in os.environ or dist.is_initialized():
         return Peers()
     timeout = datetime.timedelta(seconds=timeout_s)
-    store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+    store, rank, size = meet()
     store.set_timeout(timeout)
     return Peers(rank, size, dist.PrefixStore("spectranet/checkpoints", store)) if size > 1 else Peers()
