@@ -10,9 +10,10 @@ divides by that. Losses over the whole global batch (contrast) take two passes, 
 2. each micro-batch runs with gradient and adds <embedding, cached gradient> to its other losses
    before its one backward.
 
-Masks are drawn with the data, so both passes see the same views. A small model may keep what the
-encoders computed in pass 1, with its graph, instead of running them again: the memory of all
-micro-batches' encoder activations buys the time of one encoder forward.
+Masks are drawn with the data, so both passes see the same views. Pass 1 takes the first micro-batch
+last and keeps what its encoders computed, with its graph, for pass 2 to start from: a step of one
+micro-batch runs its encoders once. A small model may keep that of all micro-batches
+(``train.keep_encoded``): the memory of their encoder activations buys the time of one encoder forward.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class ObjectivePass:
 
     Args:
         coefficients: objective -> what its losses are multiplied by.
-        keep_encoded: keep the encoders' graphs of pass 1 for pass 2.
+        keep_encoded: keep the encoders' graphs of pass 1 for pass 2; else of the first micro-batch alone.
         gather: ``reshard`` or ``keep``, see ``train.gather``.
         lockstep: compares each step between ranks, by the numbers that it sums anyway.
 
@@ -152,12 +153,14 @@ class ObjectivePass:
         """Pass 1: the losses over the global batch, and their gradient at every embedding."""
         names = tuple(sorted(self.model.global_objectives))
         passes: list[dict[str, dict[str, Rows]]] = []
-        for index, batch in enumerate(batches):
-            with torch.set_grad_enabled(self.keep_encoded):
-                rows, encoded = self.model("embed", names, to_device(batch, self.world.device))
+        for index in (*range(1, len(batches)), 0):
+            keep = self.keep_encoded or index == 0
+            with torch.set_grad_enabled(keep):
+                rows, encoded = self.model("embed", names, to_device(batches[index], self.world.device))
             passes.append({o: {n: _detached(r) for n, r in by_name.items()} for o, by_name in rows.items()})
-            if self.keep_encoded:
+            if keep:
                 kept[index] = encoded
+        passes.insert(0, passes.pop())
         leaves: dict[str, dict[str, Rows]] = {}
         own: dict[str, dict[str, slice]] = {}
         for objective in names:

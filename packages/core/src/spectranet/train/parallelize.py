@@ -16,18 +16,19 @@ from spectranet.model.spectranet import SpectraNet
 from spectranet.train.accumulation import FILLS_WITH_ZEROS
 from spectranet.train.distributed import World
 from spectranet.train.recompute import recompute_activations
+from spectranet.train.step_dtype import cast_block, cast_calls
 
 __all__ = ["build_sharded", "make_sharder", "needs_sharding", "shard_root"]
 
 
 def needs_sharding(config: TrainConfig, world: World) -> bool:
-    """Whether FSDP has anything to do: other ranks to share with, or a dtype of the step to cast to.
+    """Whether FSDP has anything to do; a rank alone holds plain tensors.
 
     It would else only copy: every parameter into place for forward and backward, every gradient out,
-    a third of the time of a small step. A rank alone in fp32 holds plain tensors; a checkpoint names
-    and shapes them alike, so a run may go on with more ranks and come back.
+    a third of the time of a small step. Checkpoints name and shape both kinds alike, so a run may go on
+    with more ranks and come back. Blocks that are compiled have their dtype from FSDP.
     """
-    return world.size > 1 or config.precision != "fp32"
+    return world.size > 1 or (config.compile and config.precision != "fp32")
 
 
 def build_sharded(config: Config, parts: Parts, world: World) -> SpectraNet:
@@ -46,16 +47,21 @@ def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> 
         units: module classes that are wrapped one by one, from the plugins; decoder blocks are.
     """
     units = (*units, DecoderBlock)
+    casts = config.precision == "bf16" and not needs_sharding(config, world)
 
     def prepare(part: nn.Module) -> None:
         for module in _innermost_first(part):
             if isinstance(module, units):
+                if casts:
+                    cast_block(module, torch.bfloat16)
                 recompute_activations(module, config.activation_checkpointing)
                 if config.compile:
                     module.compile(dynamic=True, fullgraph=True)
                 _shard(module, config, world)
             elif getattr(module, "full_precision", False) and needs_sharding(config, world):
                 fully_shard(module, mesh=world.mesh, mp_policy=MixedPrecisionPolicy())
+        if casts and not isinstance(part, units):
+            cast_calls(part, torch.bfloat16)
 
     return prepare
 
@@ -69,6 +75,8 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
     the model touches every parameter of its objectives.
     """
     if not needs_sharding(config, world):
+        if config.precision == "bf16":
+            cast_calls(model.decoder, torch.bfloat16)
         return
     # The root's arguments are ids and cached fp32 gradients: nothing there may be cast.
     _shard(model, config, world, cast_forward_inputs=False)
