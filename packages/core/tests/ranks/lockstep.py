@@ -16,8 +16,14 @@ model, _, world = toy_run.toy_model()
 told = {}
 
 
-def owner(kind, name):
-    return f"{name}-plugin"
+class Host:
+    """Stands in for the plugins: what it says is all that is asked of it."""
+
+    def digest(self):
+        return "0123456789abcdef"
+
+    def brought_by(self, kind, name):
+        return f"{name}-plugin"
 
 
 def attempt(case, passes, batches, step=7):
@@ -28,7 +34,7 @@ def attempt(case, passes, batches, step=7):
         told[case] = str(error)
 
 
-passes = ObjectivePass(model, world, toy_run.COEFFICIENTS, lockstep=Lockstep(model, world, "digest", owner))
+passes = ObjectivePass(model, world, toy_run.COEFFICIENTS, lockstep=Lockstep(model, world, Host()))
 
 
 def batches_with(odd_rank, change):
@@ -73,7 +79,7 @@ attempt("step", passes, toy_run.micro_batches(world, 2), step=7 + (world.rank ==
 if world.rank == 1:
     model.objectives["masked"].terms += ("masked.depth",)
 try:
-    Lockstep(model, world, "digest", owner)
+    Lockstep(model, world, Host())
 except DesyncError as error:
     told["terms"] = str(error)
 attempt("after", passes, toy_run.micro_batches(world, 2))

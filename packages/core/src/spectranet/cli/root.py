@@ -23,6 +23,7 @@ CORE_COMMANDS = {
     "plan": ("spectranet.cli.plan:plan", "Say whether a run fits and what it costs."),
     "plugins": ("spectranet.cli.plugins:plugins", "List the installed plugins; check them."),
     "report": ("spectranet.cli.report:report", "Write the report page of a run."),
+    "reproduce": ("spectranet.cli.reproduce:reproduce", "Run a step again that was not finite."),
     "train": ("spectranet.cli.train:train", "Train a model, alone or under torchrun."),
 }
 """Name -> (address, line of help). The help stands here so that listing imports no command."""

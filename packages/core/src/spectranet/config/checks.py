@@ -54,6 +54,7 @@ _AT_LEAST = {
     "train.threads": 1,
     "train.shard_ranks": 1,
     "train.seed": 0,
+    "train.skip_limit": 1,
     "train.log_every": 1,
     "train.checkpoint.every": 1,
     "train.checkpoint.keep_last": 1,

@@ -132,6 +132,9 @@ class TrainConfig:
     checkpoint: CheckpointConfig = field(
         default_factory=CheckpointConfig, metadata={"help": "when to save and what to keep"}
     )
+    skip_limit: int = option(
+        10, "steps in a row whose loss or gradient is not finite before the weights go back to a checkpoint"
+    )
     log_every: int = option(10, "steps between records in metrics.jsonl")
     timeout_s: float = option(
         600.0, "a rank that makes no progress for so long ends the run; three times that while steps compile"

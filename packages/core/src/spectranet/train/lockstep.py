@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ import torch
 from spectranet.contracts import Batch
 from spectranet.errors import SpectraNetError
 from spectranet.model.spectranet import SpectraNet
+from spectranet.plugins import PluginHost
 from spectranet.train.distributed import World
 
 __all__ = ["DesyncError", "Lockstep"]
@@ -45,19 +46,16 @@ class Lockstep:
     """Compares steps between ranks; making one is a collective call.
 
     Args:
-        plugins: digest of the plugins.
-        brought_by: ``(kind, name)`` -> the plugin that brings a modality or an objective.
+        host: knows which plugin brings a modality or an objective.
 
     Raises:
         DesyncError: the ranks' objectives have different terms: their sums would not line up.
     """
 
-    def __init__(
-        self, model: SpectraNet, world: World, plugins: str, brought_by: Callable[[str, str], str]
-    ) -> None:
+    def __init__(self, model: SpectraNet, world: World, host: PluginHost) -> None:
         self._world = world
-        self._brought_by = brought_by
-        self._lasting = {"plugins": plugins[:12]} | {
+        self._host = host
+        self._lasting = {"plugins": host.digest()[:12]} | {
             self._name("objective", name): _terms(name in model.global_objectives, objective.terms)
             for name, objective in model.objectives.items()
         }
@@ -91,7 +89,7 @@ class Lockstep:
         return facts
 
     def _name(self, kind: str, name: str) -> str:
-        return f"{kind} '{name}' (plugin '{self._brought_by(kind, name)}')"
+        return f"{kind} '{name}' (plugin '{self._host.brought_by(kind, name)}')"
 
     def _explain(self, mine: Facts) -> DesyncError:
         """Gather what every rank is about to do; the most common is taken for right."""

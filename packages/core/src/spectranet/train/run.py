@@ -24,10 +24,12 @@ from spectranet.train.finite import FiniteGuard
 from spectranet.train.gradient_norms import GradientNorms
 from spectranet.train.heartbeat import Heartbeat
 from spectranet.train.journal import Journal
+from spectranet.train.lockstep import Lockstep
 from spectranet.train.loss_shares import loss_by_modality
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import fill_gradients, learning_rate
 from spectranet.train.place import Progress
+from spectranet.train.roll_back import RollBack
 from spectranet.train.same_data import usable_everywhere
 from spectranet.train.snapshot import save
 from spectranet.train.stop import StopFlag
@@ -86,10 +88,12 @@ def take_steps(run: Run) -> None:
     """
     config, optimizer = run.config, run.optimizer
     steps = config.train.steps
+    lockstep = Lockstep(run.model, run.world, run.resolved.host)
     passes = ObjectivePass(
-        run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather
+        run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather, lockstep
     )
-    guard = FiniteGuard(run.directory, run.world)
+    guard = FiniteGuard(run.directory, run.model, run.world, run.journal, config.train, run.resolved.to_yaml)
+    roll_back = RollBack(run, guard)
 
     passes.before_each = give_way(run)
     run.progress.enter("data")
@@ -98,18 +102,19 @@ def take_steps(run: Run) -> None:
             group["lr"] = learning_rate(step, steps, config.train.optimizer)
         seed_step(config.train.seed, step, run.world)
         run.progress.enter("forward")
-        losses = passes(batches)
+        losses = passes(batches, step)
         run.progress.enter("update")
         run.watch.saw(batches)
         fill_gradients(run.model)
         grad_norm = run.gradient_norms.clip(config.train.optimizer.clip_norm)
-        if guard.allows(step, grad_norm, batches):
+        if guard.allows(step, grad_norm, losses.sums, batches):
             optimizer.step()
             run.model.after_step()
         optimizer.zero_grad()
 
         done = step + 1
         run.progress.done(done)
+        roll_back.when_due(done)
         run.failure_log.write(done, [each for batch in batches for each in batch.skipped])
         saves, failures = run.saver.counts(), run.failure_limit.counts()
         stopping, counts = run.stop.agreed(run.world, [*saves, *failures])
@@ -117,11 +122,11 @@ def take_steps(run: Run) -> None:
         run.failure_limit.update(counts[len(saves) :])
         spoilt = bool(run.failure_limit.passed())
         if is_logged(done, config):
-            log_step(run, passes, losses, done)
+            log_step(run, passes, losses, guard, done)
         if stopping and not spoilt:
             raise Stopped(stopping)
         last = spoilt or done == steps
-        if last or run.saver.due(done):
+        if last or run.saver.due(done, skipped=guard.in_a_row > 0):
             run.progress.enter("save")
             with run.watch.pause():
                 save(run, done, last)
@@ -169,7 +174,7 @@ def seed_step(seed: int, step: int, world: World) -> None:
     torch.manual_seed((seed * 1_000_003 + step) * 65_537 + world.rank)
 
 
-def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, done: int) -> None:
+def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, guard: FiniteGuard, done: int) -> None:
     values = losses.reduce(run.world, passes.term_coefficients)
     values |= loss_by_modality(values, passes.term_coefficients, run.parts.modalities)
     values |= {
@@ -177,6 +182,7 @@ def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, done: int) -> 
         **run.gradient_norms.figures(),
         **run.watch.figures(),
         **run.failure_limit.figures(),
+        **guard.figures(),
     }
     run.journal.record(done, values)
     run.journal.advance(done, run.config.train.steps, values)

@@ -122,9 +122,15 @@ class Saver:
         self._newest_step: int | None = None
         self._ending = False
 
-    def due(self, step: int) -> bool:
-        """Whether ``step`` is one of those after which to save: regularly, and again after a failure."""
-        return step % self._options.every == 0 or (self._retry_at is not None and step >= self._retry_at)
+    def due(self, step: int, skipped: bool = False) -> bool:
+        """Whether ``step`` is one of those after which to save: regularly, and again after a failure.
+
+        After a step that was ``skipped`` it is put off: checkpoints from before the trouble must stay.
+        """
+        is_due = step % self._options.every == 0 or (self._retry_at is not None and step >= self._retry_at)
+        if is_due and skipped:
+            self._retry_at = step + 1
+        return is_due and not skipped
 
     def begin(
         self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]

@@ -21,6 +21,7 @@ from spectranet.train.checkpoint.directory import (
     Checkpoint,
     CheckpointError,
     list_checkpoints,
+    step_of,
 )
 from spectranet.train.checkpoint.peers import Peers
 
@@ -32,16 +33,19 @@ _NAME = re.compile(r"[\w.-]+\.safetensors")
 _THREADS = 4
 
 
-def find_good_checkpoint(directory: Path, peers: Peers | None = None) -> tuple[Checkpoint | None, list[str]]:
+def find_good_checkpoint(
+    directory: Path, peers: Peers | None = None, before: int | None = None
+) -> tuple[Checkpoint | None, list[str]]:
     """The newest checkpoint whose every byte is as written, and a complaint for each bad newer one.
 
     Args:
         peers: the other ranks, if they ask at the same time: each reads a share of the files, and all come
             to the same answer. What rank 0 sees in the directory counts.
+        before: only those of earlier steps.
     """
     peers = peers or Peers()
     complaints: list[str] = []
-    for name in reversed(json.loads(peers.told_by_first(_names(directory)))):
+    for name in reversed(json.loads(peers.told_by_first(_names(directory, before)))):
         checkpoint, complaint = _judge(directory / name, peers)
         if complaint is None:
             return checkpoint, complaints
@@ -60,8 +64,9 @@ def verify_checkpoint(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _names(directory: Path) -> str:
-    return json.dumps([path.name for path in list_checkpoints(directory)])
+def _names(directory: Path, before: int | None) -> str:
+    paths = list_checkpoints(directory)
+    return json.dumps([path.name for path in paths if before is None or step_of(path) < before])
 
 
 def _judge(path: Path, peers: Peers) -> tuple[Checkpoint | None, str | None]:
