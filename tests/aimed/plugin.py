@@ -74,7 +74,7 @@ def spectranet_modalities():
 
 @hookimpl
 def spectranet_objectives():
-    return [toy.MASKED]
+    return [replace(toy.MASKED, name="mmm")]
 
 
 @hookimpl

@@ -40,7 +40,7 @@ def make_data(folder: Path) -> None:
 
 
 def command(data: Path, run_dir: Path, *more: str) -> list[str]:
-    """What follows ``spectranet``: six steps of two micro-batches on each of two ranks."""
+    """What follows ``spectranet``: six steps of four micro-batches on each of two ranks."""
     path = data / "toys.jsonl"
     return [
         *(
@@ -48,14 +48,14 @@ def command(data: Path, run_dir: Path, *more: str) -> list[str]:
             "--plugins",
             "aimed",
             "objective_plugins=[aimed]",
-            "objectives.masked={}",
+            "objectives.mmm={}",
             "tasks.look={}",
         ),
         *(f"data.sources.toys.path={path}", "data.sources.toys.modalities=[left]"),
         *(f"eval.sources.held.path={path}", "eval.sources.held.modalities=[left]", "eval.batch=4"),
         *("model.decoder.width=16", "model.decoder.layers=1", "model.decoder.heads=2"),
         *("model.decoder.mlp_hidden=16", "train.threads=1", "train.log_every=1", "train.device=cpu"),
-        *("train.steps=6", "train.global_batch=8", "train.slots=2", "train.checkpoint.every=3"),
+        *("train.steps=6", "train.global_batch=8", "train.slots=4", "train.checkpoint.every=3"),
         *("train.optimizer.warmup_steps=1", "eval.every=2", f"run_dir={run_dir}", *more),
     ]
 

@@ -36,6 +36,8 @@ _SLOW_PHASES = ("start", "save", "evaluation")
 _PATIENCE = 3.0
 """Phases that may be long without a sign, and the first step, which may compile, get this many timeouts."""
 
+_GOES_ON = "the same command goes on from the newest checkpoint"
+
 
 class LostRank(SpectraNetError):  # noqa: N818 - it says what has happened
     """This rank cannot go on, since another is gone."""
@@ -52,16 +54,12 @@ class Heartbeat:
     Args:
         timeout_s: without progress for so long, a run is ended; three times that where steps compile, and
             while it starts, saves or evaluates.
-        goes_on: a last line for what it says: how the run goes on.
     """
 
-    def __init__(
-        self, world: World, progress: Progress, timeout_s: float, goes_on: Callable[[], str] = str
-    ) -> None:
+    def __init__(self, world: World, progress: Progress, timeout_s: float) -> None:
         self._rank, self._size = world.rank, world.size
         self._progress = progress
         self._timeout_s = timeout_s
-        self._goes_on = goes_on
         self._interval_s = min(5.0, max(0.1, timeout_s / 12))
         self._beat = 0
         self._paused_s = 0.0
@@ -100,7 +98,7 @@ class Heartbeat:
             with suppress(Exception):
                 self._read()
             if lost := [p for p in self._places if p.rank != self._rank and (p.ended or p.fate() == "gone")]:
-                return LostRank(f"{told(lost, (), self._size, 0.0)}\n  {self._goes_on()}")
+                return LostRank(f"{told(lost, (), self._size, 0.0)}\n  {_GOES_ON}")
             time.sleep(0.1)
         if self._concluding.is_set():
             time.sleep(60.0)
@@ -179,11 +177,13 @@ class Heartbeat:
         self._concluding.set()
         if self._store is not None:
             _within(2 * self._interval_s + 1.0, lambda: self._wait_for(int(str(verdict["answering"]))))
+            if self._rank == 0:
+                time.sleep(0.3)  # it may hold the store, where the others still look
         speakers, lost = verdict["speakers"], verdict["lost"]
         assert isinstance(speakers, list) and isinstance(lost, list)
         if self._rank in speakers:
             slow = f"slow rather than hung?  train.timeout_s={2 * self._timeout_s:g}"
-            say(f"error: {verdict['text']}\n  {slow}\n  {self._goes_on()}", anyway=True)
+            say(f"error: {verdict['text']}\n  {slow}\n  {_GOES_ON}", anyway=True)
             for place in map(Place.from_json, lost):
                 if place.fate() in ("stopped", "alive"):
                     with suppress(OSError):

@@ -64,7 +64,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         shard_ranks=config.train.shard_ranks,
     )
     progress = Progress(start)
-    heartbeat = Heartbeat(world, progress, timeout_s, stop.goes_on)
+    heartbeat = Heartbeat(world, progress, timeout_s)
     stop.check(world)
     world.require_same("plugins", resolved.host.digest())
     world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))

@@ -97,11 +97,6 @@ class StopFlag:
         """Whether there is nothing after ``step`` that a checkpoint would keep."""
         return self._saved == step
 
-    def goes_on(self) -> str:
-        """For people: how the run goes on if it ends now."""
-        where = f"from the checkpoint of step {self._saved}" if self._saved else "from the beginning"
-        return f"the same command goes on {where}"
-
     def finish(self) -> None:
         """All is saved."""
         self._nothing_to_save = "after the last step"
