@@ -1,23 +1,29 @@
-"""What has changed in configuration and data since the checkpoint a run goes on from?"""
+"""What has changed in configuration, plugins and data since the checkpoint a run goes on from?"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spectranet.data.corpus import corpus_changes
 from spectranet.train.checkpoint import Checkpoint, CheckpointError
 
-__all__ = ["check_changes", "check_data", "differences", "rank_change"]
+__all__ = ["check_changes", "check_data", "differences", "plugin_changes", "rank_change"]
 
-_ORDER = ("data.sources.", "data.window_shards", "train.seed", "train.global_batch", "train.slots")
+_DATA = ("data.sources.", "data.window_shards")
+_ORDER = (*_DATA, "train.seed", "train.global_batch", "train.slots")
 """What the order of the samples depends on: under another one a step count means nothing."""
 _MOST_LINES = 8
 
 
-def check_changes(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[str]:
+def check_changes(
+    checkpoint: Checkpoint, config: Mapping[str, Any], *, accept_data: bool = False
+) -> list[str]:
     """A line for every option that differs from the checkpoint's.
+
+    Args:
+        accept_data: that sources are others, as when a modality is added.
 
     Raises:
         CheckpointError: the order of the samples is another. A source may have moved to another path.
@@ -25,16 +31,40 @@ def check_changes(checkpoint: Checkpoint, config: Mapping[str, Any]) -> list[str
     now = json.loads(json.dumps(config))
     changes = dict(differences(checkpoint.manifest.get("config", {}), now))
     lines = {name: f"{name}: {_short(old)} -> {_short(new)}" for name, (old, new) in changes.items()}
-    other_order = [
-        line for name, line in lines.items() if name.startswith(_ORDER) and not name.endswith(".path")
-    ]
-    if other_order:
+    other_order = [name for name in lines if name.startswith(_ORDER) and not name.endswith(".path")]
+    other_data = [name for name in other_order if name.startswith(_DATA)]
+    if refused := [name for name in other_order if not (accept_data and name in other_data)]:
+        way_out = (
+            "\n  or go on with these sources in another order:  train.checkpoint.accept_changed_data=true"
+        )
         raise CheckpointError(
             f"{checkpoint.path} was trained on other samples or in another order; changed since:\n  "
-            + "\n  ".join(other_order[:_MOST_LINES])
+            + "\n  ".join(lines[name] for name in refused[:_MOST_LINES])
             + "\n  go on with the old values, or start anew:  another run_dir"
+            + (way_out if refused == other_data else "")
         )
-    return [f"changed since that checkpoint: {line}" for name, line in lines.items() if name != "run_dir"]
+    note = ": from here on the order is another"
+    return [
+        f"changed since that checkpoint: {line}{note if name in other_data else ''}"
+        for name, line in lines.items()
+        if name != "run_dir"
+    ]
+
+
+def plugin_changes(checkpoint: Checkpoint, plugins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for every plugin that is new, gone, or of another release than the checkpoint was trained with.
+
+    Args:
+        plugins: see :meth:`spectranet.plugins.PluginHost.describe`.
+    """
+    before, now = (
+        {told["name"]: f"{told['distribution']} {told['version']}" for told in each}
+        for each in (checkpoint.manifest.get("plugins", plugins), plugins)
+    )
+    return [
+        f"changed since that checkpoint: plugin {name}: {old or 'not loaded'} -> {new or 'not loaded'}"
+        for name, (old, new) in differences(before, now)
+    ]
 
 
 def rank_change(checkpoint: Checkpoint, ranks: int) -> list[str]:

@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from spectranet.config import Config, Resolved, config_to_dict
+from spectranet.config import Resolved, config_to_dict
 from spectranet.data.loader import TrainStream
 from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
-from spectranet.train.changes import check_changes, check_data, rank_change
+from spectranet.train.changes import check_changes, check_data, plugin_changes, rank_change
 from spectranet.train.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -53,7 +53,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     make_run_directory(config.run_dir)
     if int(os.environ.get("RANK", 0)) == 0:
         lock_run(Path(config.run_dir))
-    checkpoint, told = _newest_checkpoint(config)
+    checkpoint, told = _newest_checkpoint(resolved)
     start = checkpoint.step if checkpoint else 0
     stream = open_stream(resolved, parts, start)
     timeout_s = config.train.timeout_s
@@ -93,7 +93,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
     announce = announcer(stop, resolved.host, journal)
     folder = Path(config.run_dir) / "checkpoints"
-    saver = Saver(folder, config.train.checkpoint, world, journal.say, announce)
+    saver = Saver(folder, config.train.checkpoint, world, journal.say, announce, progress.tick)
     run = Run(
         resolved=resolved,
         config=config,
@@ -118,8 +118,9 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     return run
 
 
-def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
+def _newest_checkpoint(resolved: Resolved) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, and what there is to tell about it."""
+    config = resolved.config
     directory = Path(config.run_dir) / "checkpoints"
     checkpoint, complaints = find_good_checkpoint(directory, find_peers())
     if (checkpoint or complaints) and not config.train.checkpoint.resume:
@@ -135,7 +136,9 @@ def _newest_checkpoint(config: Config) -> tuple[Checkpoint | None, list[str]]:
     told = [f"warning: {complaint}" for complaint in complaints]
     if checkpoint is not None:
         told.append(f"going on from {checkpoint.path}")
-        told += check_changes(checkpoint, config_to_dict(config))
+        accept = config.train.checkpoint.accept_changed_data
+        told += check_changes(checkpoint, config_to_dict(config), accept_data=accept)
+        told += plugin_changes(checkpoint, resolved.host.describe())
         if checkpoint.step >= config.train.steps:
             told.append(f"all {checkpoint.step} steps are done; to train longer:  train.steps=…")
     return checkpoint, told

@@ -62,10 +62,10 @@ def _refuse_misfits(
 ) -> None:
     """What is new or left may be accepted; what has another shape or dtype cannot be."""
     here = {name: [list(tensor.shape), str(tensor.dtype)] for name, tensor in state.items()}
-    both = sorted(here.keys() & stored.keys())
+    both = _weights_first(here.keys() & stored.keys())
     other = [f"{n}: here {here[n]}, stored {stored[n]}" for n in both if here[n] != stored[n]]
-    missing = [] if accept else [f"{name}: here {here[name]}, stored None" for name in sorted(new)]
-    surplus = [] if accept else [f"{name}: here None, stored {stored[name]}" for name in sorted(left)]
+    missing = [] if accept else [f"{name}: here {here[name]}, stored None" for name in _weights_first(new)]
+    surplus = [] if accept else [f"{name}: here None, stored {stored[name]}" for name in _weights_first(left)]
     bad = [*other, *missing, *surplus]
     if not bad:
         return
@@ -85,6 +85,11 @@ def _refuse_misfits(
         + "\n  use the configuration it was trained with, or another run_dir."
         + accepted
     )
+
+
+def _weights_first(names: Iterable[str]) -> list[str]:
+    """Moments only repeat what is to be said of their weights."""
+    return sorted(names, key=lambda name: (not name.startswith("model."), name))
 
 
 def _read(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:

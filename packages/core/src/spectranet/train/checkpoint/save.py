@@ -99,6 +99,7 @@ class Saver:
         directory: of the checkpoints.
         say: tells the user; called on every rank.
         saved: told of each complete checkpoint: its path and step.
+        alive: called again and again while a save is waited for, as often on every rank.
     """
 
     def __init__(
@@ -108,12 +109,14 @@ class Saver:
         world: World,
         say: Callable[[str], None] = lambda text: None,
         saved: Callable[[Path, int], None] = lambda path, step: None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._options = options
         self._world = world
         self._say = say
         self._saved = saved
+        self._alive = alive
         self._stage = Stage()
         self._save: _Save | None = None
         self._retry_at: int | None = None
@@ -193,6 +196,7 @@ class Saver:
             job.join(_LOOK_S)
             counts = torch.tensor(self.counts(), dtype=torch.float64, device=self._world.device)
             self.update(self._world.sum(counts).tolist())
+            self._alive()
 
     def save_last(
         self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]
@@ -264,9 +268,8 @@ class Saver:
         job = save.publish if save.publish is not None and save.publish.error else save.write
         mine = [save.bytes, None if job.error is None else _reason(job.error)]
         told = _from_all(mine, self._world)
-        if not self._world.is_main:
-            return
-        shutil.rmtree(staging_path(self._directory, save.step), ignore_errors=True)
+        if self._world.is_main:
+            shutil.rmtree(staging_path(self._directory, save.step), ignore_errors=True)
         reasons = [f"rank {rank}: {reason}" for rank, (_, reason) in enumerate(told) if reason]
         more = f" (and {len(reasons) - 1} more ranks)" if len(reasons) > 1 else ""
         needed = sum(size for size, _ in told)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -55,8 +57,8 @@ DTYPES = {
 _ALIGNED = 64
 """Bytes: where a tensor may begin in the copy."""
 
-_WORTH_A_THREAD = 1 << 18
-"""Bytes that take longer to hash than to hand over."""
+_FROM_GPU = 4
+"""Blocks that may wait for being hashed where each is a copy of its own."""
 
 
 @dataclass(frozen=True)
@@ -146,27 +148,38 @@ class Stage:
 def write(path: Path, shards: Sequence[Shard]) -> dict[str, Any]:
     """Write a safetensors file and make it durable; returns its size and SHA-256.
 
-    The bytes are hashed by another thread while they are written: both release the interpreter's lock.
+    Another thread hashes the same bytes while they are written and while the disk takes them: hashing and
+    writing release the interpreter's lock.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; names the file.
     """
     digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file, ThreadPoolExecutor(1, "sha256") as aside:
+    hashing: deque[Future[None]] = deque()
+    # What comes from a GPU block by block must not pile up; what lies in memory anyway may wait.
+    most = _FROM_GPU if any(shard.values.is_cuda for shard in shards) else len(shards) + 1
+    with _naming(path), path.open("wb") as file, ThreadPoolExecutor(1, "sha256") as aside:
         for block in _blocks(shards):
-            if len(block) < _WORTH_A_THREAD:
-                digest.update(block)
-                file.write(block)
-            else:
-                hashed = aside.submit(digest.update, block)
-                try:
-                    file.write(block)
-                finally:
-                    hashed.result()
+            hashing.append(aside.submit(digest.update, block))
+            file.write(block)
             size += len(block)
+            if len(hashing) > most:
+                hashing.popleft().result()
         file.flush()
         os.fsync(file.fileno())
+    for each in hashing:
+        each.result()
     return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What goes wrong with ``path`` says so: a failed write does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def file_bytes(shards: Sequence[Shard]) -> int:
