@@ -27,6 +27,10 @@ class MelHead(nn.Module):
         valid_BH = batch.hidden_valid_BH
         return Loss(sum=(error_BH * valid_BH).sum(), weight=float(valid_BH.sum()))
 
+    def flops(self, hidden: int) -> int:
+        """Forward, of so many hidden frames."""
+        return 2 * hidden * self.predict.in_features * self.predict.out_features
+
     def init_weights(self) -> None:
         init_linear(self)
 

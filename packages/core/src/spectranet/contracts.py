@@ -269,8 +269,8 @@ class Modality:
             casts its inputs to its parameters' dtype, and ``init_weights`` fills buffers too, since
             materialising leaves both unset.
         build_target_head: ``(config, width) -> nn.Module``: what MMM predicts, and its loss, with
-            ``init_weights()`` and ``forward(states_BHD, ModalityBatch) -> Loss`` over the hidden tokens:
-            of a token the mean over its components; the weight is the number of valid hidden tokens.
+            ``init_weights()``, maybe ``flops(hidden tokens) -> int`` (forward), ``forward(states_BHD,
+            ModalityBatch) -> Loss``: of a token the mean over its components; weight: valid hidden tokens.
         shard_units: ``() -> tuple of module classes`` that FSDP and checkpointing wrap.
         flops: ``(config, tokens, visible, trunk config | None) -> int``: forward, one sample, with trunk.
         trunk: the network it shares with other modalities, if any.
@@ -347,9 +347,9 @@ class Objective:
     - ``global_loss(dict[name, Rows]) -> dict[term, Loss]``: gets the rows of all micro-batches
       and ranks. Its weights count what occurs.
 
-    A module may also have ``after_step() -> None``, called once after each optimizer step (to
-    clamp a scale, for example). Submodules with ``full_precision = True`` stay in fp32.
-    ``encoded`` maps modality names to :class:`Encoded`.
+    A module may also have ``after_step() -> None``, called once after each optimizer step (to clamp
+    a scale, say), and ``flops(batch) -> int``: its heads' forward on the valid tokens, counted in MFU.
+    Submodules with ``full_precision = True`` stay in fp32. ``encoded``: modality -> :class:`Encoded`.
     """
 
     name: str

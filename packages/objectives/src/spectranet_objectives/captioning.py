@@ -71,6 +71,13 @@ class Captioning(nn.Module):
             return {}
         return {self.term: float((self._targets(batch) >= 0).sum())}
 
+    def flops(self, batch: Batch) -> int:
+        """Logits over the vocabulary, forward."""
+        if not self._applies(batch):
+            return 0
+        assert self.embedding_VD is not None
+        return 2 * int((self._targets(batch) >= 0).sum()) * self.embedding_VD.shape[0] * self.width
+
     def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
         if not self._applies(batch):
             return None

@@ -110,6 +110,11 @@ class Contrastive(nn.Module):
                 )
         return rows
 
+    def flops(self, batch: Batch) -> int:
+        """Of the heads, forward; not of the similarities, which belong to no sample."""
+        present = [head for name, head in self.heads.items() if name in batch.modalities]
+        return sum(2 * len(batch) * head.in_features * head.out_features for head in present)  # type: ignore[operator]
+
     def global_loss(self, rows: Mapping[str, Rows]) -> dict[str, Loss]:
         scale_1 = self.scale()
         bias_1 = None if self.bias is None else self.bias()

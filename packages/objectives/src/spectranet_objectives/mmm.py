@@ -47,6 +47,11 @@ class Mmm(nn.Module):
     def weights(self, batch: Batch) -> dict[str, float]:
         return {f"mmm.{name}": float(m.hidden_valid_BH.sum()) for name, m in self._asked(batch)}
 
+    def flops(self, batch: Batch) -> int:
+        """Of the target heads that declare it, forward."""
+        heads = [(self.target_heads[name], m) for name, m in self._asked(batch)]
+        return sum(head.flops(int(m.hidden_valid_BH.sum())) for head, m in heads if hasattr(head, "flops"))
+
     def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
         asked = self._asked(batch)
         if not asked:

@@ -36,6 +36,11 @@ class TextHead(nn.Module):
         )
         return Loss(sum=total, weight=float(batch.hidden_valid_BH.sum()))
 
+    def flops(self, hidden: int) -> int:
+        """Forward, of so many hidden tokens."""
+        width = self.vocabulary.in_features
+        return 2 * hidden * width * (width + self.vocabulary.out_features)
+
     def init_weights(self) -> None:
         init_linear(self)
 

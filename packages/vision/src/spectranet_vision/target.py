@@ -42,6 +42,10 @@ class PatchTarget(nn.Module):
         self.norm.init_weights()
         init_linear(self.predict)
 
+    def flops(self, hidden: int) -> int:
+        """Forward, of so many hidden patches."""
+        return 2 * hidden * self.predict.in_features * self.predict.out_features
+
     def forward(self, states_BHD: Tensor, batch: ModalityBatch) -> Loss:
         """The loss of a patch is the mean over its components; the weight is the number of patches."""
         pixels = batch.data[self.field]
