@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from spectranet.config import Resolved, config_to_dict
+import torch
+
+from spectranet.config import Config, Resolved, config_to_dict
 from spectranet.data.loader import TrainStream
 from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
+from spectranet.model.spectranet import SpectraNet
 from spectranet.train.changes import check_changes, check_data, plugin_changes, rank_change
 from spectranet.train.checkpoint import (
     Checkpoint,
@@ -20,7 +24,7 @@ from spectranet.train.checkpoint import (
     load_checkpoint,
 )
 from spectranet.train.checkpoint.peers import find_peers
-from spectranet.train.distributed import start_world
+from spectranet.train.distributed import World, start_world
 from spectranet.train.failure_limit import FailureLimit
 from spectranet.train.failure_log import FailureLog
 from spectranet.train.gradient_norms import GradientNorms
@@ -66,10 +70,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     progress = Progress(start)
     heartbeat = Heartbeat(world, progress, timeout_s)
     stop.check(world)
-    world.require_same("plugins", resolved.host.digest())
-    world.require_same("configurations", json.dumps(config_to_dict(config), sort_keys=True))
-    world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
-    require_same_data(world, stream.corpus)
+    _require_same(resolved, checkpoint, stream, world)
     if checkpoint is not None:
         told += rank_change(checkpoint, world.size)
         told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
@@ -77,23 +78,15 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     model = build_sharded(config, parts, world)
     optimizer = build_optimizer(model, config.train.optimizer)
     if checkpoint is not None:
-        try:
-            accept = config.train.checkpoint.accept_changed_model
-            told += load_checkpoint(checkpoint, model, optimizer, accept)
-        except CheckpointError as error:
-            raise CheckpointError("\n  ".join([str(error), *told])) from None
+        told += _load(checkpoint, model, optimizer, config, told)
 
     stop.check(world)
     trackers = resolved.host.callers("spectranet_log")
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
-    for line in told:
-        journal.say(line)
+    journal.begin(world.size, told)
     failure_log = FailureLog(Path(config.run_dir), start, world)
     before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
     failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
-    announce = announcer(stop, resolved.host, journal)
-    folder = Path(config.run_dir) / "checkpoints"
-    saver = Saver(folder, config.train.checkpoint, world, journal.say, announce, progress.tick)
     run = Run(
         resolved=resolved,
         config=config,
@@ -108,7 +101,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
         stop=stop,
         progress=progress,
         heartbeat=heartbeat,
-        saver=saver,
+        saver=_saver(resolved, world, journal, stop, progress),
         gradient_norms=GradientNorms(model, world),
         watch=Watch(config, parts, model, world),
         start_step=start,
@@ -142,6 +135,43 @@ def _newest_checkpoint(resolved: Resolved) -> tuple[Checkpoint | None, list[str]
         if checkpoint.step >= config.train.steps:
             told.append(f"all {checkpoint.step} steps are done; to train longer:  train.steps=…")
     return checkpoint, told
+
+
+def _require_same(
+    resolved: Resolved, checkpoint: Checkpoint | None, stream: TrainStream, world: World
+) -> None:
+    """Refuse to train where the ranks would not train the same; a collective call."""
+    world.require_same("plugins", resolved.host.digest())
+    config = json.dumps(config_to_dict(resolved.config), sort_keys=True)
+    world.require_same("configurations", config)
+    world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))
+    require_same_data(world, stream.corpus)
+
+
+def _load(
+    checkpoint: Checkpoint,
+    model: SpectraNet,
+    optimizer: torch.optim.AdamW,
+    config: Config,
+    told: Sequence[str],
+) -> list[str]:
+    """Fill model and optimizer; what cannot be loaded is refused with all that has changed since."""
+    try:
+        return load_checkpoint(checkpoint, model, optimizer, config.train.checkpoint.accept_changed_model)
+    except CheckpointError as error:
+        raise type(error)("\n  ".join([str(error), *told])) from None
+
+
+def _saver(resolved: Resolved, world: World, journal: Journal, stop: StopFlag, progress: Progress) -> Saver:
+    config = resolved.config
+    return Saver(
+        Path(config.run_dir) / "checkpoints",
+        config.train.checkpoint,
+        world,
+        say=journal.say,
+        saved=announcer(stop, resolved.host, journal),
+        alive=progress.tick,
+    )
 
 
 def make_run_directory(run_dir: str) -> None:

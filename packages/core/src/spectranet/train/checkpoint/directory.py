@@ -38,6 +38,8 @@ CHECKSUM = "manifest.sha256"
 class CheckpointError(SpectraNetError):
     """A checkpoint is damaged, incomplete or does not fit the model."""
 
+    same_on_all_ranks = True
+
 
 @dataclass(frozen=True)
 class Checkpoint:

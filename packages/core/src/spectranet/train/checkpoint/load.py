@@ -20,6 +20,12 @@ __all__ = ["load_checkpoint"]
 _MOST_LINES = 3
 
 
+class _UnreadableError(CheckpointError):
+    """A rank cannot read what it needs; the others may."""
+
+    same_on_all_ranks = False
+
+
 def load_checkpoint(
     checkpoint: Checkpoint,
     model: nn.Module,
@@ -101,10 +107,10 @@ def _read(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
         try:
             found.update(_read_file(path, wanted))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"checkpoint {checkpoint.path}: {file} cannot be read ({error})") from None
+            raise _UnreadableError(f"checkpoint {checkpoint.path}: {file} cannot be read ({error})") from None
     short = [name for name, part in wanted.items() if found[name] != part.values.numel()]
     if short:
-        raise CheckpointError(
+        raise _UnreadableError(
             f"checkpoint {checkpoint.path}: its files hold {found[short[0]]} of the "
             f"{wanted[short[0]].values.numel()} values of {short[0]} that this rank needs"
         )

@@ -59,7 +59,6 @@ class CheckpointNotWritten(CheckpointError):  # noqa: N818 - it says what has ha
     """The last state of a run could not be saved: the steps since the newest checkpoint are lost."""
 
     exit_code = 74  # EX_IOERR of sysexits.h
-    same_on_all_ranks = True
 
 
 class _Job(threading.Thread):
