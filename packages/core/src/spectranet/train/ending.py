@@ -19,6 +19,7 @@ __all__ = [
     "INTERRUPTED",
     "LOST_RANK",
     "MISTAKE",
+    "NOT_SAVED",
     "RESUME_ME",
     "SIGNALS",
     "Stopped",
@@ -37,8 +38,11 @@ MISTAKE = 2
 DIVERGED = 3
 """Too many steps in a row were not finite."""
 
+NOT_SAVED = 74
+"""The last state could not be written (EX_IOERR of sysexits.h)."""
+
 RESUME_ME = 75
-"""A signal ended the run after a checkpoint (EX_TEMPFAIL of sysexits.h); the same command goes on."""
+"""A signal ended the run after a checkpoint (EX_TEMPFAIL); the same command goes on."""
 
 LOST_RANK = 76
 """Another rank hung or was lost (EX_PROTOCOL); the same command goes on from the newest checkpoint."""

@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -83,7 +84,7 @@ class Heartbeat:
     def close(self, code: int = 0) -> None:
         """The run ends here in good order, or by an error of this rank; others are told."""
         self._closed.set()
-        if self._store is not None:
+        if self._store is not None and code != LOST_RANK:
             with suppress(Exception):
                 self._publish(ended=code)
 
@@ -94,22 +95,29 @@ class Heartbeat:
         if self._store is None or isinstance(error, SpectraNetError) or not _in_collective(error):
             return None
         until_s = time.monotonic() + 3.0
-        while time.monotonic() < until_s:
-            with suppress(Exception):
-                self._read()
+        while time.monotonic() < until_s and not self._concluding.is_set():
             if lost := [p for p in self._places if p.rank != self._rank and (p.ended or p.fate() == "gone")]:
-                return LostRank(f"{told(lost, (), self._size, 0.0)}\n  {_GOES_ON}")
+                return self._lost(lost)
+            with suppress(Exception):  # the store may be gone as well
+                self._read()
             time.sleep(0.1)
         if self._concluding.is_set():
             time.sleep(60.0)
         return None
+
+    def _lost(self, lost: list[Place]) -> LostRank:
+        found = LostRank(f"{told(lost, (), self._size, 0.0)}\n  {_GOES_ON}")
+        host = socket.gethostname()
+        first = min(p.rank for p in self._places if p not in lost and p.host == host)
+        found.same_on_all_ranks = self._rank != first  # whoever would speak for this node may be lost
+        return found
 
     def _exchange(self) -> None:
         """In a thread of its own: a store that does not answer may hold it for ever."""
         while not self._closed.wait(self._interval_s):
             with suppress(Exception):  # it is found out by the time since the last answer
                 self._publish()
-                if self._stalled_s() > self._timeout_s / 2:
+                if self._stalled_s() > self._timeout_s / 4:
                     self._read()
                 if self._store.check(["verdict"]):
                     self._verdict = json.loads(self._store.get("verdict"))
@@ -131,20 +139,27 @@ class Heartbeat:
         return time.monotonic() - max(self._progress.since_s, self._paused_s)
 
     def _is_lost(self) -> bool:
-        stalled_s, progress = self._stalled_s(), self._progress
+        stalled_s = self._stalled_s()
         if stalled_s < self._timeout_s:
             return False
-        patient = progress.is_first or progress.phase in _SLOW_PHASES
-        return stalled_s >= self._timeout_s * (_PATIENCE if patient else 1.0) or bool(self._silent())
+        return stalled_s >= self._timeout_s * (_PATIENCE if self._is_patient() else 1.0) or bool(
+            self._silent()
+        )
+
+    def _is_patient(self) -> bool:
+        return self._progress.is_first or self._progress.phase in _SLOW_PHASES
 
     def _silent(self) -> set[int]:
-        """Ranks without a sign of life; where the store is silent too, those that this machine knows of."""
-        now_s = time.monotonic()
+        """Ranks without a sign of life; where the store is silent too, those that this machine knows of.
+
+        Long imports and compilation hold a heart up as well: they are given a whole timeout.
+        """
+        now_s, limit_s = time.monotonic(), self._timeout_s * (1.0 if self._is_patient() else 0.5)
         if self._store is None:
             return set()
-        if now_s - self._answered_s > self._timeout_s / 4:
+        if now_s - self._answered_s > self._timeout_s / 2:
             return {p.rank for p in self._places if p.rank != self._rank and p.fate() in ("gone", "stopped")}
-        unheard = {r for r, heard_s in enumerate(self._heard_s) if now_s - heard_s > self._timeout_s / 3}
+        unheard = {rank for rank, heard_s in enumerate(self._heard_s) if now_s - heard_s > limit_s}
         return unheard - {self._rank}
 
     def _judge(self) -> dict[str, object]:
@@ -153,7 +168,7 @@ class Heartbeat:
         places = [me if p.rank == self._rank else p for p in self._places] or [me]
         silent = self._silent()
         text = told(who_holds_up(places, silent), silent, self._size, self._stalled_s())
-        if self._store is not None and time.monotonic() - self._answered_s > self._timeout_s / 4:
+        if self._store is not None and time.monotonic() - self._answered_s > self._timeout_s / 2:
             text += f"\nthe ranks' store at {_store_address()} does not answer"
         alive = [p for p in places if p.rank not in silent and p.ended is None]
         speakers = {p.host: p.rank for p in sorted(alive, key=lambda p: -p.rank)}
@@ -201,7 +216,7 @@ class Heartbeat:
     def _publish(self, ended: int | None = None) -> None:
         assert self._store is not None
         self._beat += 1
-        look = self._stalled_s() > self._timeout_s / 2
+        look = self._stalled_s() > self._timeout_s / 4
         place = here(self._rank, self._beat, self._progress, look, ended)
         self._store.set(str(self._rank), place.to_json())
 

@@ -192,10 +192,12 @@ def told(culprits: Sequence[Place], silent: Iterable[int], ranks: int, seconds: 
         if place.ended is not None:
             lines.append(f"{place.name} ended with exit code {place.ended} in {where}")
         elif fate == "gone":
-            lines.append(f"{place.name} is gone; it was in {where}")
+            lines.append(f"{place.name} is gone; last heard of in {where}")
         elif place.rank in silent:
             why = ": its process is stopped" if fate == "stopped" else ""
-            lines.append(f"{place.name} gives no sign of life for {seconds:.0f} s{why}; it was in {where}")
+            lines.append(
+                f"{place.name} gives no sign of life for {seconds:.0f} s{why}; last heard of in {where}"
+            )
         else:
             at = f", at {place.code}" if place.code else ""
             lines.append(f"{place.name} has been in {where}, for {seconds:.0f} s{at}")
