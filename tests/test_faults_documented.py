@@ -1,4 +1,4 @@
-"""docs/faults.md tells the truth: its exit codes are those of the code, its last lines are in the source.
+"""docs/faults.md tells the truth: its exit codes are those of the code, its last lines are in the source."""
 
 from __future__ import annotations
 

@@ -154,6 +154,7 @@ class ObjectivePass:
         names = tuple(sorted(self.model.global_objectives))
         passes: list[dict[str, dict[str, Rows]]] = []
         for index in (*range(1, len(batches)), 0):
+            self.before_each()
             keep = self.keep_encoded or index == 0
             with torch.set_grad_enabled(keep):
                 rows, encoded = self.model("embed", names, to_device(batches[index], self.world.device))
