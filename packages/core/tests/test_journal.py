@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +53,64 @@ def test_an_event_is_told_in_the_terminal_unless_it_need_not_be(journal, capfd):
     opened.event("warning", 3, "embeddings of [audio] collapse")
     opened.event("checkpoint", 4, "step-4", tell=False)
     assert capfd.readouterr().err == "embeddings of [audio] collapse\n"
+
+
+def test_a_run_keeps_where_it_began_and_what_it_was_warned_of(journal, tmp_path, capfd):
+    journal().begin(1, [])
+    told = ["going on from step-40", "warning: step-50 is damaged", "train.seed: 0 -> 1"]
+    journal(start=40).begin(2, told)
+    assert capfd.readouterr().err.splitlines() == told
+    found = [(each["kind"], each["step"], each["text"]) for each in lines(tmp_path / "events.jsonl")]
+    assert found == [
+        ("start", 0, "starts on 1 rank"),
+        ("warning", 40, "warning: step-50 is damaged"),
+        ("resume", 40, "goes on after step 40 on 2 ranks\ntrain.seed: 0 -> 1"),
+    ]
+
+
+WORST = {"loss": 12.345, "samples_per_s": 123456.0, "seconds_per_step": 9.5, "mfu": 0.41}
+
+
+def test_progress_fits_in_80_columns_with_all_that_matters(tmp_path):
+    """In a real terminal: the line is not cut, and says where, how well, how fast and how long."""
+    script = f"""
+from pathlib import Path
+from spectranet.train.distributed import start_world
+from spectranet.train.journal import Journal
+journal = Journal(Path({str(tmp_path)!r}), 90000, 0, start_world("cpu", 1))
+journal.advance(45000, 90000, {WORST!r})
+journal.close()
+"""
+    shown = in_terminal([sys.executable, "-c", script], columns=80)
+    (line,) = {each for each in shown if "45000/90000" in each}
+    assert len(line) <= 80
+    for part in ("train ", "45000/90000", "loss 12.345", "123,456 samples/s", "MFU 41 %", "118:45:00 left"):
+        assert part in line, line
+
+
+def in_terminal(command: list[str], columns: int) -> set[str]:
+    """The lines that a command has shown on a terminal of this width, without escapes."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    child = subprocess.Popen(command, stderr=theirs, stdout=theirs, env=environment | {"TERM": "xterm"})
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # what a terminal without a writer gives on Linux
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    assert child.wait(60) == 0, shown.decode()
+    return {
+        line.strip() for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()))
+    }
+
+
+def test_without_a_terminal_a_line_a_record_says_what_holds_a_run_up(journal, capfd):
+    journal().advance(10, 20, WORST | {"samples_per_s": 0.52, "data_wait_share": 0.376})
+    assert capfd.readouterr().err == (
+        "step 10/20  loss 12.345  0.52 samples/s  MFU 41 %  38 % waits for data  1:35 left\n"
+    )
 
 
 def test_what_a_full_disk_refuses_is_written_once_there_is_room(tmp_path):

@@ -6,19 +6,23 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from spectranet.train.distributed import World
 from spectranet.train.line_file import LineFile
 from spectranet.train.sinks import Sinks
 
 __all__ = ["Journal", "drop_records_from"]
+
+_WORTH_TELLING = 0.1
+"""Share of a run's time that goes into waiting for its data."""
 
 
 class Journal:
@@ -38,6 +42,7 @@ class Journal:
     ) -> None:
         self.run_dir = run_dir
         self.active = world.is_main
+        self._step = start
         self.console = Console(stderr=True)
         self.progress: Progress | None = None
         if not self.active:
@@ -52,11 +57,13 @@ class Journal:
         if self.console.is_terminal:
             columns = (
                 TextColumn("[bold]train"),
-                BarColumn(20),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[line]}"),
+                BarColumn(None),
+                MofNCompleteColumn(
+                    table_column=Column(no_wrap=True)
+                ),  # where it is narrow, the bar gives way
+                TextColumn("{task.fields[line]}", table_column=Column(no_wrap=True)),
             )
-            self.progress = Progress(*columns, TimeRemainingColumn(), console=self.console)
+            self.progress = Progress(*columns, console=self.console, expand=True)
             self.task = self.progress.add_task("train", total=steps, completed=start, line="")
             self.progress.start()
 
@@ -76,8 +83,8 @@ class Journal:
         Unlike figures, events are never forgotten: a resumed run goes on after those of the steps it repeats.
 
         Args:
-            kind: one word; the report has a sign for ``start``, ``resume``, ``ranks``, ``checkpoint``,
-                ``skipped``, ``rollback``, ``warning``, ``stop`` and ``end``, and a plain one for others.
+            kind: one word; the report has a sign for ``start``, ``resume``, ``checkpoint``, ``skipped``,
+                ``rollback``, ``warning``, ``stop`` and ``end``, and a plain one for others.
             step: steps that are done, as in ``metrics.jsonl``.
             text: a sentence for people.
             tell: False where the terminal has been told, or need not be.
@@ -86,26 +93,45 @@ class Journal:
             return
         self._append(self._events, {"step": step, "time": time.time(), "kind": kind, "text": text})
         if tell:
-            self.say(text)
+            self._print(text)
+
+    def begin(self, ranks: int, told: Sequence[str]) -> None:
+        """Tell what there is to know before the first step, and keep where and on what the run begins."""
+        for line in told:
+            self.say(line)
+        where = f"goes on after step {self._step}" if self._step else "starts"
+        text = f"{where} on {ranks} rank{'s' if ranks > 1 else ''}"
+        others = [line for line in told if not line.startswith(("warning:", "going on"))]
+        kind = "resume" if self._step else "start"
+        self.event(kind, self._step, "\n".join([text, *others]), tell=False)
 
     def _append(self, file: LineFile, entry: Mapping[str, Any]) -> None:
         error = file.write(entry)
         if error is not None and not self._complained:
-            self.say(f"warning: {self.run_dir} cannot be written, what the run tells waits: {error.strerror}")
+            self._print(
+                f"warning: {self.run_dir} cannot be written, what the run tells waits: {error.strerror}"
+            )
         self._complained = error is not None
 
     def advance(self, step: int, steps: int, values: Mapping[str, float]) -> None:
         """Show where the run is; ``step`` steps are done."""
         if not self.active:
             return
-        line = "loss {loss:.3f}  {samples_per_s:.0f} samples/s".format_map(values)
+        self._step = step
+        line = f"{_summary(values)}  {_clock(values['seconds_per_step'] * (steps - step))} left"
         if self.progress is not None:
             self.progress.update(self.task, completed=step, line=line)
         else:
-            left = values["seconds_per_step"] * (steps - step)
-            self.say(f"step {step}/{steps}  {line}  {_clock(left)} left")
+            self.say(f"step {step}/{steps}  {line}")
 
     def say(self, text: str) -> None:
+        """Tell it in the terminal. What begins with ``warning:`` is kept as an event, too."""
+        if self.active and text.startswith("warning:"):
+            self.event("warning", self._step, text)
+        else:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         if self.active:
             (self.progress.console if self.progress else self.console).print(
                 text, markup=False, highlight=False, soft_wrap=True
@@ -122,6 +148,18 @@ class Journal:
 
 def _tell(call: Callable[..., Any], run_dir: str, record: Mapping[str, Any]) -> None:
     call(record=record, run_dir=run_dir)
+
+
+def _summary(values: Mapping[str, float]) -> str:
+    """Where a step stands, for a line of 80 columns that has the step and the time left besides."""
+    speed = values["samples_per_s"]
+    speed_shown = f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+    parts = [f"loss {values['loss']:.3f}", f"{speed_shown} samples/s"]
+    if "mfu" in values:
+        parts.append(f"MFU {100 * values['mfu']:.0f} %")
+    if values.get("data_wait_share", 0.0) >= _WORTH_TELLING:
+        parts.append(f"{100 * values['data_wait_share']:.0f} % waits for data")
+    return "  ".join(parts)
 
 
 def _clock(seconds: float) -> str:

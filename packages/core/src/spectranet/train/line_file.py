@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,25 @@ class LineFile:
     """Appends; what cannot be written now is kept, and written before the next line.
 
     Each line reaches the system at once, so that a killed process loses none, and is cut in two by no
-    failure that it survives: after a write that took a part, the next begins where that one ended.
+    failure that it survives: after a write that took a part, the next begins where that one ended. Threads
+    may share it.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._waiting = b""
+        self._lock = threading.Lock()
 
     def write(self, entry: Mapping[str, Any]) -> OSError | None:
         """Append one line; returns what keeps it from the disk, if anything does."""
-        self._waiting += (json.dumps(entry, allow_nan=False) + "\n").encode()
-        try:
-            while self._waiting:
-                self._waiting = self._waiting[self._file.write(self._waiting) :]
-        except OSError as error:
-            return error
+        line = (json.dumps(entry, allow_nan=False) + "\n").encode()
+        with self._lock:
+            self._waiting += line
+            try:
+                while self._waiting:
+                    self._waiting = self._waiting[self._file.write(self._waiting) :]
+            except OSError as error:
+                return error
         return None
 
     def close(self) -> None:

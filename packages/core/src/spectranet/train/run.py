@@ -75,6 +75,7 @@ def train(run: Run) -> int:
     except Stopped as stopped:
         leave_resumable(run)
         return stopped.code
+    run.journal.event("end", run.config.train.steps, "all steps are done", tell=False)
     if run.world.is_main:
         publish(run)
     return 0
@@ -166,7 +167,8 @@ def leave_resumable(run: Run) -> None:
     if not run.stop.is_saved(done):
         run.progress.enter("save")
         save(run, done, last=True)
-    run.journal.say(f"stopped after step {done}, now saved; the same command goes on from there.")
+    told = f"stopped after step {done}, now saved; the same command goes on from there."
+    run.journal.event("stop", done, told)
 
 
 def seed_step(seed: int, step: int, world: World) -> None:

@@ -47,6 +47,7 @@ def announcer(stop: StopFlag, host: PluginHost, journal: Journal) -> Callable[[P
 
     def announce(path: Path, step: int) -> None:
         stop.saved(step)
+        journal.event("checkpoint", step, f"saved as {path.name}", tell=False)
         if not journal.active:
             return
         try:
