@@ -52,6 +52,13 @@ def test_foundation_256_has_the_hyper_parameters_of_its_report():
     assert config.objectives["mmm"].ratios["image"] == 0.75
 
 
+def test_large_is_between_1_and_3_billion_most_of_it_in_the_decoder():
+    config, counts = built("large")
+    assert 1e9 < sum(counts.values()) < 3e9
+    assert counts["decoder"] > 0.7 * sum(counts.values())
+    assert config.train.precision == "bf16" and config.train.global_batch == 1024
+
+
 @pytest.mark.parametrize("preset, least, most", [("tiny", 1e6, 3e6), ("base", 0.3e9, 0.6e9)])
 def test_the_small_presets_build(preset, least, most):
     sources = []
