@@ -99,14 +99,14 @@ def test_a_shard_that_is_none_is_refused_though_the_manifest_vouches_for_it(
     canary, checkpoint, spoil, reason
 ):
     spoil(checkpoint, canary)
-    with pytest.raises(SpectraNetError, match=r"rank-00000\.safetensors cannot be read") as caught:
+    with pytest.raises(SpectraNetError, match=r"rank-00000-000\.safetensors cannot be read") as caught:
         loaded(checkpoint)
     assert reason in str(caught.value).lower()
 
 
 def test_a_manifest_that_claims_other_tensors_than_the_files_hold_is_refused(canary, checkpoint):
     tensors = json.loads((checkpoint / "manifest.json").read_text())["tensors"]
-    (checkpoint / "rank-00000.safetensors").write_bytes(
+    (checkpoint / "rank-00000-000.safetensors").write_bytes(
         make.safetensors({"__metadata__": {"DCP_SHARDING_INFO": "{}"}}, b"")
     )
     make.rewrite_manifest(checkpoint, tensors=tensors)

@@ -64,7 +64,7 @@ def test_every_flip_and_truncation_of_every_file_is_found_and_the_file_named(run
     shutil.copytree(run / "checkpoints", tmp_path / "checkpoints")
     newest = list_checkpoints(tmp_path / "checkpoints")[-1]
     files = sorted(newest.iterdir())
-    assert [path.name for path in files] == ["manifest.json", "manifest.sha256", "rank-00000.safetensors"]
+    assert [path.name for path in files] == ["manifest.json", "manifest.sha256", "rank-00000-000.safetensors"]
     missed = []
     for seed in range(DAMAGES):
         victim, rng = files[seed % len(files)], random.Random(seed)
@@ -83,9 +83,9 @@ def test_a_run_goes_on_from_the_newest_good_checkpoint_and_says_why(run, tmp_pat
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
     newest = mine / "checkpoints" / "step-00000004"
-    damage(newest / "rank-00000.safetensors", random.Random(1))
+    damage(newest / "rank-00000-000.safetensors", random.Random(1))
     told = train(mine, 5)
-    assert f"warning: checkpoint {newest}: rank-00000.safetensors is not what was written" in told
+    assert f"warning: checkpoint {newest}: rank-00000-000.safetensors is not what was written" in told
     assert f"going on from {newest.with_name('step-00000002')}" in told
     # The damaged one was written anew, and is not trusted by its age.
     good, complaints = find_good_checkpoint(newest.parent)

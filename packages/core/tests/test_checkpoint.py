@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import toy_run
 from launch import launch
 
@@ -18,6 +19,7 @@ from spectranet.train.checkpoint import (
     verify_checkpoint,
 )
 from spectranet.train.checkpoint.directory import forget
+from spectranet.train.checkpoint.shards import Shard, cut, shards_to_write
 from spectranet.train.checkpoint.verify import _share
 
 RANKS = Path(__file__).parent / "ranks"
@@ -97,7 +99,7 @@ def test_a_save_that_fails_on_one_rank_is_told_dropped_and_tried_again_soon(gone
 def test_the_warning_says_who_what_how_much_and_what_to_do(written, gone_on):
     # Rank 0 tells it; every rank comes to the same words but those that only it can know.
     said = gone_on[1]["warnings"][0]
-    assert "rank 1: File too large" in said and "rank-00001.safetensors" in said
+    assert "rank 1: File too large" in said and "rank-00001-000.safetensors" in said
     assert "it needs 0." in said and "MiB in " in said and "GiB are free" in said
     assert "the newest checkpoint is of step 40" in said
     assert "train.checkpoint.keep_last" in said
@@ -110,7 +112,7 @@ def test_a_last_state_that_cannot_be_saved_ends_the_run_with_its_own_code(gone_o
 
 
 def test_of_replicas_one_is_written(gone_on):
-    assert gone_on[1]["replicas"] == ["manifest.json", "manifest.sha256", "rank-00000.safetensors"]
+    assert gone_on[1]["replicas"] == ["manifest.json", "manifest.sha256", "rank-00000-000.safetensors"]
 
 
 def test_what_no_step_has_used_is_saved_with_the_rest(written):
@@ -161,3 +163,14 @@ def test_a_wrong_byte_in_what_is_found_is_not_gone_on_from(copy):
     flip(sorted(newest.glob("*.safetensors"))[1], 4000)
     good, (complaint,) = find_good_checkpoint(copy)
     assert good is not None and good.step == 3 and str(newest) in complaint
+
+
+def test_large_states_are_cut_into_files_that_are_read_at_once():
+    shards = [Shard(str(size), torch.zeros(size // 4), (0,)) for size in (400, 400, 400, 4000, 40)]
+    sizes = [[shard.bytes for shard in file] for file in cut(shards, 1000)]
+    assert sizes == [[400, 400], [400], [4000], [40]]
+
+
+def test_a_tensor_that_safetensors_cannot_hold_is_named():
+    with pytest.raises(CheckpointError, match=r"(?s)model\.phase is of torch\.complex64.*persistent=False"):
+        shards_to_write({"model.phase": torch.zeros(2, dtype=torch.complex64)}, rank=0)

@@ -48,16 +48,23 @@ def train(steps: range) -> None:
             saver.wait()
 
 
+def listed() -> list[str]:
+    """What lies there, when no rank is at it."""
+    world.sum(torch.zeros(1))
+    names = sorted(path.name for path in other.iterdir())
+    world.sum(torch.zeros(1))
+    return names
+
+
 train(range(9, 41))
-found["kept"] = sorted(path.name for path in other.iterdir())
+found["kept"] = listed()
 fill_disk(True)
 train(range(41, 54))
-world.sum(torch.zeros(1))  # until rank 0 has dropped what was written
-found["kept while full"] = sorted(path.name for path in other.iterdir())
+found["kept while full"] = listed()
 found["warnings"] = said[:]
 fill_disk(False)
 train(range(54, 59))
-found["saved"], found["kept after"] = saved, sorted(path.name for path in other.iterdir())
+found["saved"], found["kept after"] = saved, listed()
 fill_disk(True)
 save._LAST_TRIES_S = (0.01,)
 try:

@@ -168,7 +168,7 @@ def _saver(resolved: Resolved, world: World, journal: Journal, stop: StopFlag, p
         Path(config.run_dir) / "checkpoints",
         config.train.checkpoint,
         world,
-        say=journal.say,
+        say=lambda text: journal.event("warning", progress.step, text),
         saved=announcer(stop, resolved.host, journal),
         alive=progress.tick,
     )

@@ -1,6 +1,6 @@
 """Checkpoints: one immutable directory a step, verified before it is believed.
 
-``step-N/`` holds one safetensors file a rank (``shards.py``), ``manifest.json`` (SHA-256 and size of every
+``step-N/`` holds safetensors files of each rank (``shards.py``), ``manifest.json`` (SHA-256 and size of every
 file, shape and dtype of every tensor, the optimizer's step counts, configuration, plugins, topology) and
 ``manifest.sha256``. It is written as ``step-N.tmp``, synced, and renamed (``save.py``), so a directory with
 the final name is complete. Nothing is pickled and nothing is unpickled: the ``.metadata`` of

@@ -117,8 +117,10 @@ def forget(directory: Path, step: int, keep_last: int, keep_every: int = 0) -> N
     for path in [*old, *beyond]:
         if path.is_symlink():
             path.unlink()
-        else:
-            shutil.rmtree(path)
+        else:  # a kill may come in between, and what is half deleted is no checkpoint
+            leaving = path.with_suffix(".old")
+            shutil.rmtree(leaving, ignore_errors=True)
+            shutil.rmtree(path.rename(leaving))
 
 
 def sync_directory(path: Path) -> None:

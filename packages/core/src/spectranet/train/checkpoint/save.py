@@ -8,6 +8,7 @@ from the same sums. A save that fails anywhere is given up everywhere, told, and
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import threading
@@ -36,13 +37,14 @@ from spectranet.train.checkpoint.directory import (
 from spectranet.train.checkpoint.shards import (
     Shard,
     Stage,
-    file_bytes,
+    cut,
     shards_to_write,
     state_of,
     trained,
     write,
 )
 from spectranet.train.distributed import World
+from spectranet.train.ending import NOT_SAVED
 
 __all__ = ["CheckpointNotWritten", "Saver", "save_checkpoint"]
 
@@ -58,7 +60,7 @@ _OFTEN = 3
 class CheckpointNotWritten(CheckpointError):  # noqa: N818 - it says what has happened
     """The last state of a run could not be saved: the steps since the newest checkpoint are lost."""
 
-    exit_code = 74  # EX_IOERR of sysexits.h
+    exit_code = NOT_SAVED
 
 
 class _Job(threading.Thread):
@@ -159,7 +161,7 @@ class Saver:
         if self._options.asynchronous:
             shards = self._stage.copy(shards)
         job = _Job("checkpoint", lambda: self._write(step, shards if possible else None, trouble))
-        self._save = _Save(step, manifest, file_bytes(shards), job)
+        self._save = _Save(step, manifest, sum(shard.bytes for shard in shards), job)
         if not self._options.asynchronous:
             self.wait()
 
@@ -236,14 +238,14 @@ class Saver:
         return not self._world.sum(failed).item(), trouble
 
     def _write(self, step: int, shards: Sequence[Shard] | None, trouble: OSError | None) -> None:
-        """This rank's file, and beside it what the manifest is to say of it; nothing where that is None."""
+        """This rank's files, and beside them what the manifest is to say; nothing where that is None."""
         if trouble is not None:
             raise trouble
         if shards is None:
             return
         staging, name = staging_path(self._directory, step), f"rank-{self._world.rank:05d}"
-        path = staging / f"{name}.safetensors"
-        told = {path.name: write(path, shards)} if shards else {}
+        paths = (staging / f"{name}-{number:03d}.safetensors" for number in itertools.count())
+        told = {path.name: write(path, some) for path, some in zip(paths, cut(shards), strict=False)}
         (staging / f"{name}.json").write_text(json.dumps(told))
 
     def _publish(self, save: _Save) -> None:

@@ -24,12 +24,14 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
+from spectranet.train.checkpoint.directory import CheckpointError
+
 __all__ = [
     "DTYPES",
     "OFFSETS",
     "Shard",
     "Stage",
-    "file_bytes",
+    "cut",
     "local_part",
     "shards_to_write",
     "state_of",
@@ -56,6 +58,8 @@ DTYPES = {
 
 _ALIGNED = 64
 """Bytes: where a tensor may begin in the copy."""
+
+_FILE_BYTES = 1 << 30
 
 _FROM_GPU = 4
 """Blocks that may wait for being hashed where each is a copy of its own."""
@@ -103,8 +107,18 @@ def local_part(name: str, tensor: Tensor) -> Shard:
 
 
 def shards_to_write(tensors: Mapping[str, Tensor], rank: int) -> list[Shard]:
-    """What this rank writes, so that every value is written by one rank: of replicas the first."""
+    """What this rank writes, so that every value is written by one rank: of replicas the first.
+
+    Raises:
+        CheckpointError: a tensor is of a type that safetensors cannot hold.
+    """
     parts = [local_part(name, t) for name, t in tensors.items() if _writes(t, rank)]
+    for part in parts:
+        if part.values.dtype not in DTYPES:
+            raise CheckpointError(
+                f"{part.name} is of {part.values.dtype}, which no checkpoint holds.\n"
+                "  a buffer that can be computed again is registered with persistent=False"
+            )
     return [part for part in parts if part.values.numel()]
 
 
@@ -117,6 +131,20 @@ def _writes(tensor: Tensor, rank: int) -> bool:
     return all(
         at == 0 for at, how in zip(place, tensor.placements, strict=True) if isinstance(how, Replicate)
     )
+
+
+def cut(shards: Sequence[Shard], most: int = _FILE_BYTES) -> Iterator[list[Shard]]:
+    """Files' worth of shards, of about ``most`` bytes: several files are read and verified at once."""
+    file: list[Shard] = []
+    size = 0
+    for shard in shards:
+        if file and size + shard.bytes > most:
+            yield file
+            file, size = [], 0
+        file.append(shard)
+        size += shard.bytes
+    if file:
+        yield file
 
 
 class Stage:
@@ -180,11 +208,6 @@ def _naming(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
-
-
-def file_bytes(shards: Sequence[Shard]) -> int:
-    """How large their file is."""
-    return len(_header(shards)) + sum(shard.bytes for shard in shards)
 
 
 def _blocks(shards: Sequence[Shard]) -> Iterator[memoryview]:
