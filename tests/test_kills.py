@@ -16,7 +16,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "kills"))
 from life import TorchrunLife
 from storm import Storm
-from verdict import complaints_about_life, complaints_about_run, samples_differ
+from verdict import checkpoints, complaints_about_life, complaints_about_run, incomplete, samples_differ
+
+from spectranet.train.checkpoint.directory import forget
 
 pytestmark = pytest.mark.timeout(900)  # a minute on a quiet machine; these tests are the first to feel others
 
@@ -58,6 +60,26 @@ def test_a_life_that_goes_on_elsewhere_than_at_its_newest_checkpoint_is_noticed(
     assert complaints_about_life([5, 6], [2, 4], "") != []
     assert complaints_about_life([4, 6], [2, 4], "") != []
     assert complaints_about_life([4], [2, 4], "warning: checkpoint x: manifest.json cannot be read") != []
+
+
+def test_a_deletion_that_is_cut_short_leaves_nothing_under_the_name_of_a_checkpoint(
+    storm, tmp_path, monkeypatch
+):
+    run = shutil.copytree(storm.untouched, tmp_path / "copy")
+    newest = max((run / "checkpoints").iterdir())
+    shutil.copytree(newest, newest.with_name("step-00000020"))
+
+    def one_file(path: Path, ignore_errors: bool = False) -> None:
+        for file in sorted(path.glob("*"))[:1]:
+            file.unlink()
+
+    monkeypatch.setattr(shutil, "rmtree", one_file)
+    forget(run / "checkpoints", storm.steps, keep_last=1)
+    assert incomplete(run) == []
+    assert checkpoints(run) == [storm.steps]
+    lost = min(newest.glob("*.safetensors"))
+    lost.unlink()
+    assert incomplete(run) == [f"{newest} lacks {lost.name}"]
 
 
 def test_another_loss_failure_or_weight_is_noticed(storm, tmp_path):

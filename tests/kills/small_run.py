@@ -30,7 +30,7 @@ _MODEL = (
 )
 _TRAIN = (
     *(f"train.global_batch={3 * SLOT_SIZE}", "train.slots=3", "train.micro_batch=null", "train.threads=1"),
-    *("train.log_every=1", f"train.checkpoint.every={CHECKPOINT_EVERY}", "train.checkpoint.keep_last=2"),
+    *("train.log_every=1", f"train.checkpoint.every={CHECKPOINT_EVERY}"),
     *("train.optimizer={lr_peak: 1.0e-3, warmup_steps: 4}", "data.failure_limit=1.0"),
 )
 

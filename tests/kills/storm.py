@@ -2,11 +2,11 @@
 
     python tests/kills/storm.py --kills 200 --seed 0
 
-One rank or both get SIGKILL: while they start, in a step, or inside a save. The same command starts them
-again, from the newest checkpoint, until they reach the end; then another run begins. Every life must go on
-where the newest complete checkpoint stands, and leave no process behind. Every run must have taken, step by
-step, the samples of the untouched one, and have its losses, its log of failures and its last checkpoint, bit
-by bit.
+One rank or both get SIGKILL: while they start, in a step, inside a save, or as it gets its final name. They
+are started again, from the newest checkpoint, until they reach the end; then another run begins. Every life
+must go on where the newest complete checkpoint stands, leave no process behind, and nothing incomplete under
+the name of a checkpoint. Every run must have taken, step by step, the samples of the untouched one, and have
+its losses, its log of failures and its last checkpoint, bit by bit.
 
 At least a quarter of the kills are inside a save: when the victims were stopped, a staging directory stood
 there that this life had begun.
@@ -24,19 +24,34 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from aim import measure_pace, staging, wait_for
 from life import ForkedLife, Life, Steps, waits
 from small_run import CHECKPOINT_EVERY, arguments, write_data
-from verdict import checkpoints, complaints_about_life, complaints_about_run, curve, farthest, samples_differ
+from verdict import (
+    checkpoints,
+    complaints_about_life,
+    complaints_about_run,
+    curve,
+    farthest,
+    incomplete,
+    samples_differ,
+)
 
 __all__ = ["Storm", "Tally"]
 
 RANKS = 2
 STEPS = 24
-AIMS = {"start": 0.15, "step": 0.35, "save": 0.5}
+AIMS = {"start": 0.15, "step": 0.3, "save": 0.35, "name": 0.2}
 """What kills are aimed at, and how many; more at saves where those are missed."""
+WAYS = {
+    "data.workers": ("0", "1"),
+    "train.checkpoint.asynchronous": ("true", "true", "false"),
+    "train.checkpoint.keep_last": ("1", "2"),
+}
+"""In which each life may go on."""
 
 
 @dataclass
@@ -75,7 +90,7 @@ class Storm:
 
     Args:
         folder: gets the data, the runs and what each life told.
-        seed: of the moments, the victims and the number of data workers.
+        seed: of the moments, the victims and the ways.
         steps: of each run.
     """
 
@@ -121,7 +136,7 @@ class Storm:
                 codes = life.end()
                 if killed:
                     tally.others.update(code for code in codes if code not in (0, -signal.SIGKILL))
-                lives.append(self.inspect(life, saved, codes=[] if killed else codes))
+                lives.append(self.inspect(life, run_dir, saved, codes=[] if killed else codes))
             if killed:
                 self.say(f"{tally.kills.total()}: {killed}; saved: {checkpoints(run_dir)}")
         complaints = [*complaints_about_run(run_dir, self.untouched), *samples_differ(lives, self.expected)]
@@ -148,18 +163,18 @@ class Storm:
                     assert not life.is_over(), f"ended too early on {number} ranks:\n{life.told()}"
                     life.send(signal.SIGKILL, [self.random.randrange(number)])
                 codes = life.end()
-                lives.append(self.inspect(life, saved, codes=codes if is_last else []))
+                lives.append(self.inspect(life, run_dir, saved, codes=codes if is_last else []))
         differences = samples_differ(lives, self.expected)
         assert not differences, "\n".join(differences)
         return farthest(curve(run_dir), curve(self.untouched))
 
     def life(self, run_dir: Path, ranks: int = RANKS, kind: type[Life] = ForkedLife) -> Life:
-        """Start a run, or go on with it; with data workers or without."""
+        """Start a run, or go on with it, with one or another of what must make no difference."""
         self.lives += 1
         told = run_dir.with_name(f"{run_dir.name}-lives")
         told.mkdir(exist_ok=True)
-        workers = f"data.workers={self.random.choice([0, 1])}"
-        return kind(told, self.lives, ranks, arguments(self.folder / "data", run_dir, self.steps, workers))
+        ways = [f"{option}={self.random.choice(values)}" for option, values in WAYS.items()]
+        return kind(told, self.lives, ranks, arguments(self.folder / "data", run_dir, self.steps, *ways))
 
     def strike(self, life: Life, run_dir: Path, tally: Tally) -> str:
         """Wait for a random moment and kill; says what was done, nothing where the life was over."""
@@ -179,7 +194,7 @@ class Storm:
         place = "inside a save" if inside else "outside saves"
         return f"{who} at a {aim}, {place}, in step {life.steps_begun()} of this life"
 
-    def inspect(self, life: Life, saved: Sequence[int], codes: Sequence[int]) -> Steps:
+    def inspect(self, life: Life, run_dir: Path, saved: Sequence[int], codes: Sequence[int]) -> Steps:
         """The steps that a life has begun.
 
         Args:
@@ -190,7 +205,7 @@ class Storm:
             AssertionError: something is wrong with it.
         """
         steps = life.steps()
-        complaints = complaints_about_life([*steps], saved, life.told())
+        complaints = [*complaints_about_life([*steps], saved, life.told()), *incomplete(run_dir)]
         if any(codes):
             complaints.append(f"ended with exit codes {codes}, and nobody had killed it")
         for waited_s in waits("the end of data workers"):
@@ -214,8 +229,8 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     folder = given.folder or Path(tempfile.mkdtemp(prefix="storm-"))
-    print(f"in {folder}")
-    Storm(folder, given.seed).rage(given.kills)
+    print(f"in {folder}", flush=True)
+    Storm(folder, given.seed, say=partial(print, flush=True)).rage(given.kills)
     print("no run was harmed")
     if given.folder is None:
         shutil.rmtree(folder)

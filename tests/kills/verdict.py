@@ -21,6 +21,7 @@ __all__ = [
     "complaints_about_run",
     "curve",
     "farthest",
+    "incomplete",
     "samples_differ",
 ]
 
@@ -39,6 +40,18 @@ def curve(run_dir: Path) -> list[dict[str, Any]]:
     records = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
     kept = ("step",)
     return [{k: v for k, v in r.items() if k in kept or _WHAT_COUNTS.fullmatch(k)} for r in records]
+
+
+def incomplete(run_dir: Path) -> list[str]:
+    """Checkpoints under a final name that lack a file of their manifest, or the manifest itself."""
+    found = []
+    for step in checkpoints(run_dir):
+        path = run_dir / "checkpoints" / f"step-{step:08d}"
+        manifest = path / "manifest.json"
+        wanted = json.loads(manifest.read_text())["files"].keys() if manifest.exists() else {"manifest.json"}
+        if missing := sorted(wanted - {each.name for each in path.iterdir()}):
+            found.append(f"{path} lacks {missing[0]}")
+    return found
 
 
 def complaints_about_life(steps: Sequence[int], saved: Sequence[int], told: str) -> list[str]:
