@@ -40,15 +40,14 @@ class Fault:
     samples: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
-    """One run of a module: whether the gradients at its outputs and inputs were finite."""
+    """One run of a module, and whether the gradients that reached its outputs were finite."""
 
     name: str
     module: nn.Module
     batch: Batch | None
     gradient_is_good: bool = True
-    passes_on_bad: bool = False
 
 
 class FirstFault:
@@ -65,7 +64,7 @@ class FirstFault:
         self._calls: list[_Call] = []
         self._running: list[_Call] = []
         self._handed_on: list[_Call] = []
-        """Calls that got good gradients and gave bad ones, in the order of the backward."""
+        """Calls that gave bad gradients to their inputs, in the order of the backward."""
         self._reached: list[_Call] = []
         """Calls whose outputs got a bad gradient."""
         self._handles = [model.register_forward_pre_hook(self._begin, prepend=True)]
@@ -85,6 +84,7 @@ class FirstFault:
         faults = [
             Fault(call.name, f"({_kind(call.module)}) gets finite gradients and passes on others", call.batch)
             for call in self._handed_on
+            if call.gradient_is_good
         ]
         spoilt = {call.name for call in self._calls if not call.gradient_is_good}
         for call in {call.name: call for call in self._calls if call.name not in spoilt}.values():
@@ -135,8 +135,7 @@ class FirstFault:
             self._calls.append(call)
 
             def leaves(gradient: Tensor) -> None:
-                if not all_finite(gradient) and call.gradient_is_good and not call.passes_on_bad:
-                    call.passes_on_bad = True
+                if call not in self._handed_on and not all_finite(gradient):
                     self._handed_on.append(call)
 
             # A tensor that several modules take collects all their gradients; an alias has one's alone.
