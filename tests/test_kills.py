@@ -20,7 +20,10 @@ from verdict import checkpoints, complaints_about_life, complaints_about_run, in
 
 from spectranet.train.checkpoint.directory import forget
 
-pytestmark = pytest.mark.timeout(900)  # a minute on a quiet machine; these tests are the first to feel others
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),  # two minutes on a quiet machine; many processes are the first to feel others
+]
 
 
 @pytest.fixture(scope="module")
