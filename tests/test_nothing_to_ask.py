@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from launch import launch
 
+pytestmark = pytest.mark.slow
+
 WITHOUT = {
     "nothing_hidden": "mmm.",
     "nothing_valid_hidden": "mmm.",
