@@ -220,7 +220,7 @@ class Saver:
                 time.sleep(pause_s)
         raise CheckpointNotWritten(
             f"the state after step {step} could not be saved in {1 + len(_LAST_TRIES_S)} attempts.\n"
-            f"  {self._newest()}; the steps after it are lost, and the same command does them again.\n"
+            f"  {self._newest()}; what was trained since is lost, and the same command does it again.\n"
             f"  make room first:  df -h {self._directory}"
         )
 
@@ -274,11 +274,11 @@ class Saver:
         reasons = [f"rank {rank}: {reason}" for rank, (_, reason) in enumerate(told) if reason]
         more = f" (and {len(reasons) - 1} more ranks)" if len(reasons) > 1 else ""
         needed = sum(size for size, _ in told)
+        next_try = "" if self._ending else f"; the run goes on, and tries again from step {self._retry_at} on"
         self._say(
             f"warning: the checkpoint of step {save.step} could not be written: {reasons[0]}{more}\n"
             f"  it needs {_gib(needed)} in {self._directory}, where {_gib(_free(self._directory))} are free\n"
-            f"  {'' if self._ending else 'the run goes on; '}{self._newest()}; "
-            f"it is tried again{'' if self._ending else f' after step {self._retry_at} or soon after'}\n"
+            f"  {self._newest()}{next_try}\n"
             "  make room there, or keep fewer:  train.checkpoint.keep_last"
         )
 
@@ -289,7 +289,9 @@ class Saver:
     def _newest(self) -> str:
         complete = list_checkpoints(self._directory)
         return (
-            f"the newest checkpoint is of step {step_of(complete[-1])}" if complete else "there is none yet"
+            f"the newest checkpoint is of step {step_of(complete[-1])}"
+            if complete
+            else "no checkpoint is complete yet"
         )
 
 
