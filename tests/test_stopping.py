@@ -20,6 +20,7 @@ TORCHRUN = [
     *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
     *("-m", "spectranet"),
 ]
+WRAPPED = [sys.executable, str(Path(__file__).parents[1] / "examples" / "torchrun.py"), *TORCHRUN[3:]]
 SMALL = [
     *("modalities.text.width=16", "modalities.text.layers=1", "modalities.text.heads=2"),
     *("modalities.text.mlp_hidden=16", "modalities.text.max_tokens=16", "model.decoder.width=16"),
@@ -96,6 +97,17 @@ def test_ctrl_c_under_torchrun_reaches_ranks_twice_and_counts_once(command, star
     assert f"stopped after step {step_saved(tmp_path / 'run')}, now saved" in told
     assert told.count("stopping after this step") == 1
     assert "ended at once" not in told
+
+
+@pytest.mark.parametrize(
+    ("launcher", "code"), [(TORCHRUN, 1), (WRAPPED, 75)], ids=["torchrun", "examples/torchrun.py"]
+)
+def test_sigterm_to_the_launcher_saves_and_only_ours_says_so(launcher, code, command, started, tmp_path):
+    process = start(started, [*launcher, *command], tmp_path / "run")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == code
+    told = (tmp_path / "told").read_text()
+    assert f"stopped after step {step_saved(tmp_path / 'run')}, now saved" in told
 
 
 def test_ranks_without_a_launcher_save_and_end_and_let_no_second_run_in_before(command, started, tmp_path):

@@ -72,10 +72,10 @@ class Stopped(BaseException):
 def listen_before_imports() -> None:
     """From now on a signal is no sudden death; a ``StopFlag`` takes over from here.
 
-    Alone, the process ends at once, since there is nothing to save. One rank of several goes on to the
-    point where it can tell the others: those would wait for it in the rendezvous.
+    Alone, or under torchrun, which ends the others, the process ends at once: there is nothing to save.
+    One rank of several goes on to the point where it can tell the others, who wait for it there.
     """
-    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    alone = os.environ.get("WORLD_SIZE", "1") == "1" or "TORCHELASTIC_RUN_ID" in os.environ
     heard: Callable[[int, FrameType | None], None] = _end_before_first_step if alone else _remember
     for number in SIGNALS:
         signal.signal(number, heard)

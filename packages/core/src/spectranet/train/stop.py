@@ -34,8 +34,11 @@ _SAME_INTERRUPT_S = 2.0
 _GRACE_S = 300.0
 """For the step and the checkpoint of a run whose launcher is gone. Nobody waits: its directory is locked."""
 
-_NOTHING_TO_SAVE_S = 20.0
-"""How long ranks with nothing to save wait to agree: schedulers and torchrun kill after 30 s."""
+_AGREE_S = 20.0
+"""How long ranks with nothing to save wait to agree: schedulers kill after 30 s."""
+
+_AGREE_UNDER_TORCHRUN_S = 2.0
+"""The same where torchrun tells all ranks: often since one of them has ended with a mistake."""
 
 _POLL_S = 2.0
 """Inside a step, ranks ask each other no more often than this."""
@@ -62,6 +65,7 @@ class StopFlag:
     def __init__(self, launcher: int | None = None, grace_s: float = _GRACE_S) -> None:
         self._launcher = launcher
         self._grace_s = grace_s
+        self._agree_s = _AGREE_S if launcher is None else _AGREE_UNDER_TORCHRUN_S
         self._alone = os.environ.get("WORLD_SIZE", "1") == "1"
         self._orphaned_s: float | None = None
         self._interrupted_s: float | None = None
@@ -162,7 +166,7 @@ class StopFlag:
                     self._ask(signal.Signals(number))
             if self._launcher is not None and os.getppid() != self._launcher:
                 self._outlive_launcher()
-            if self._waiting is not None and time.monotonic() > self._waiting.since_s + _NOTHING_TO_SAVE_S:
+            if self._waiting is not None and time.monotonic() > self._waiting.since_s + self._agree_s:
                 end_at_once(self._waiting.code, self._waiting.why)
 
     def _ask(self, number: signal.Signals) -> None:
