@@ -9,9 +9,10 @@ import pytest
 import torch
 import toy
 from launch import launch
-from toy_run import micro_batches, toy_model
+from toy_run import micro_batches, toy_config, toy_model
 
 from spectranet.config.schema import OptimizerConfig
+from spectranet.model.build import Parts, build_model
 from spectranet.train.optimizer import learning_rate
 
 RANKS = Path(__file__).parent / "ranks"
@@ -92,3 +93,14 @@ def test_encoders_may_give_slices_without_a_warning(monkeypatch, recwarn):
         _, encoded = model("embed", ("pair",), micro_batches(world, 1)[0])
     assert encoded["left"].tokens_BND._is_view()
     assert not [str(each.message) for each in recwarn if "view" in str(each.message)]
+
+
+def test_where_nobody_asks_no_decoder_is_built():
+    config, parts = toy_config()
+    asking = build_model(config, parts)
+    silent = build_model(config, Parts(parts.modalities, {"pair": toy.PAIR}, parts.combinations))
+    assert len(asking.decoder.blocks) == config.model.decoder.layers and len(silent.decoder.blocks) == 0
+    answering = [
+        n for n, _ in silent.named_parameters() if n.startswith(("memory.project", "decoder.blocks"))
+    ]
+    assert not answering
