@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["count", "duration", "linear_ticks", "log_ticks", "percent", "short"]
+__all__ = ["count", "duration", "linear_ticks", "log_ticks", "percent", "percent_short", "short"]
 
 
 def short(value: float) -> str:
@@ -31,6 +31,11 @@ def count(value: float) -> str:
 def percent(share: float) -> str:
     """``97.3 %``, with a digit more where it is small."""
     return f"{100 * share:.2f} %" if 0 < share < 0.01 else f"{100 * share:.1f} %"
+
+
+def percent_short(share: float) -> str:
+    """``97.3 %``, ``40 %``: for axes."""
+    return f"{100 * share:.3g} %"
 
 
 def duration(seconds: float) -> str:

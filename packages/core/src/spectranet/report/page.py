@@ -9,11 +9,13 @@ from typing import TypeGuard
 
 from spectranet.report.curves import Curve, draw
 from spectranet.report.document import contents, document
+from spectranet.report.events import events_section
 from spectranet.report.failures import failures_section
 from spectranet.report.gallery import gallery_section
 from spectranet.report.numbers import count, duration, percent, short
 from spectranet.report.records import RunRecords
 from spectranet.report.retrieval import evaluation_section
+from spectranet.report.watched import SHOWN, watched_sections
 
 __all__ = ["page"]
 
@@ -32,6 +34,8 @@ def page(run: RunRecords) -> str:
     sections = {
         "Held-out data": evaluation_section(run),
         "Curves": _curve_sections(run),
+        **watched_sections(run),
+        "Events": events_section(run),
         "What it finds": gallery_section(run.gallery),
         "Samples that could not be used": failures_section(run),
         "Parameters": _parameters(run),
@@ -57,6 +61,9 @@ def _headline(run: RunRecords) -> str:
     loss = run.last("loss")
     if loss is not None:
         tiles.append(("last loss", short(loss)))
+    utilisation = run.last("mfu")
+    if utilisation is not None:
+        tiles.append(("MFU", percent(utilisation)))
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
     modalities = run.setting("modalities")
     what = ", ".join(sorted(modalities)) if isinstance(modalities, dict) else ""
@@ -115,7 +122,7 @@ def _parameters(run: RunRecords) -> str:
 
 def _further_figures(run: RunRecords) -> str:
     """What objectives measure beside their losses, folded away."""
-    elsewhere = ("loss/", "eval/", "failed/", "tried/")
+    elsewhere = ("loss/", "eval/", "failed/", "tried/", *SHOWN)
     keys = [k for k in run.names() if not k.startswith(elsewhere) and k not in _SHOWN_OTHERWISE]
     curves = [
         Curve(k, k.removeprefix("metric/"), run.series(k), gaps=run.gaps(k)) for k in keys if run.series(k)
@@ -154,7 +161,8 @@ def _origin(run: RunRecords) -> str:
 
 def _dates(run: RunRecords) -> str:
     """`` · started 2026-11-22 05:56 UTC``, and the time of the last record."""
-    moments = (("started", run.facts.get("started")), ("last record", run.records[-1].get("time")))
+    first = next((event["time"] for event in run.events if event["kind"] == "start"), None)
+    moments = (("started", first or run.facts.get("started")), ("last record", run.records[-1].get("time")))
     found = []
     for name, seconds in moments:
         if _is_number(seconds):

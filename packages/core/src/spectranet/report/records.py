@@ -18,6 +18,8 @@ __all__ = ["Point", "RunRecords", "read_run"]
 _MOST_FAILURES = 100_000
 """A table of the commonest reasons is no better for more."""
 
+_EVENT = {"time", "kind", "text"}
+
 Point = tuple[int, float]
 """(step, value)."""
 
@@ -34,6 +36,7 @@ class RunRecords:
         failures: the samples that could not be used, as far as they are listed; see ``failed/…`` in the
             records for how many there were.
         notes: what could not be read, a sentence each.
+        events: ``events.jsonl`` in order: ``step``, ``time``, ``kind`` and ``text`` of each.
     """
 
     name: str
@@ -42,6 +45,7 @@ class RunRecords:
     gallery: dict[str, Any] = field(default_factory=dict)
     failures: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     def names(self) -> list[str]:
         """Every figure that was logged, in the order of first appearance."""
@@ -111,11 +115,14 @@ def read_run(run_dir: Path) -> RunRecords:
     facts = _object(run_dir / "run.json", notes)
     gallery = _object(run_dir / "gallery.json", notes, needed=False)
     failures = list(islice(_failures(run_dir), _MOST_FAILURES))
-    return RunRecords(run_dir.resolve().name, facts, records, gallery, failures, notes)
+    events = [each for each in _records(run_dir / "events.jsonl") if each.keys() >= _EVENT]
+    return RunRecords(run_dir.resolve().name, facts, records, gallery, failures, notes, events)
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """The readable lines; a killed run leaves half a line at the end."""
+    if not path.is_file():
+        return []
     records = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:

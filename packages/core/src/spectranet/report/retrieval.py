@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 
 from spectranet.report.curves import Curve, draw
-from spectranet.report.numbers import count, percent, short
+from spectranet.report.numbers import count, percent, percent_short, short
 from spectranet.report.records import RunRecords
 
 __all__ = ["evaluation_section", "recall_names"]
@@ -117,10 +117,6 @@ def _curves(run: RunRecords, directions: list[Direction], others: dict[str, floa
     for name in others:
         curves.append(Curve(f"eval/{name}", name, run.series(f"eval/{name}")))
     return f'<div class="grid">{"".join(map(draw, curves))}</div>'
-
-
-def percent_short(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def _bar(share: float | None, chance: float | None) -> str:
