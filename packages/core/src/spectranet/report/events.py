@@ -29,6 +29,7 @@ _KINDS = {
 _WIDTH, _HEIGHT, _LEFT, _RIGHT = 620, 190, 52, 14
 _MOST_LISTED = 60
 _MOST_DRAWN = 500
+_MOST_TOLD = 300
 _UNITS_S = (86400.0, 3600.0, 60.0, 1.0)
 
 
@@ -62,7 +63,9 @@ def _row(event: dict[str, Any]) -> str:
         when = f"{datetime.fromtimestamp(event['time'], UTC):%m-%d %H:%M:%S}"
     except (OverflowError, OSError, ValueError):
         when = "–"  # a clock that was never set
-    text = escape(str(event["text"])).replace("\n", "<br>")
+    told = str(event["text"])
+    told = told if len(told) <= _MOST_TOLD else told[:_MOST_TOLD].rstrip() + " …"
+    text = escape(told).replace("\n", "<br>")
     return (
         f'<tr class="k-{_sign(kind)}"><td class="n">{when}</td><td class="n">{count(event["step"])}</td>'
         f'<td title="{escape(_KINDS.get(kind, kind))}"><i></i>{text}</td></tr>'

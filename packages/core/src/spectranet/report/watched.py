@@ -57,8 +57,11 @@ def _modalities(run: RunRecords) -> str:
 
 
 def _gradient(run: RunRecords) -> str:
-    chart = _together(run, "norm of the gradient, by part", r"grad_norm/(.+)")
-    return _section("gradient", "Gradient", [chart])
+    """Without the zeros of parts that a step did not use, which a logarithm has no place for."""
+    named = sorted(key for key in run.names() if key.startswith("grad_norm/"))
+    used = [(key, [point for point in run.series(key) if point[1] > 0]) for key in named]
+    curves = [Curve(key, key.removeprefix("grad_norm/"), points) for key, points in used]
+    return _section("gradient", "Gradient", [draw_together("norm of the gradient, by part", curves)])
 
 
 def _speed(run: RunRecords) -> str:
