@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from spectranet.config import Config
 from spectranet.contracts import Batch, Modality
@@ -15,32 +15,30 @@ _KINDS = ("tokens", "hidden", "places")
 
 
 class TokenCount:
-    """Counts on the host, where batches are made: nothing is asked of a GPU."""
+    """Of what a step holds, from a micro-batch of each source: the others of the source are taken for alike.
+
+    Counts on the host, where batches are made: nothing is asked of a GPU.
+    """
 
     def __init__(self, config: Config, modalities: Mapping[str, Modality]) -> None:
         self.keys = [(name, kind) for name in modalities for kind in _KINDS]
-        self.encoder_flops = 0.0
         self._flops = EncoderFlops(config, modalities)
-        self._sums = dict.fromkeys(self.keys, 0.0)
 
-    def add(self, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            for name, one in batch.modalities.items():
-                tokens_B = one.valid_BN.sum(1).tolist()
-                hidden_B = one.hidden_valid_BH.sum(1).tolist()
-                self._sums[name, "tokens"] += sum(tokens_B)
-                self._sums[name, "hidden"] += sum(hidden_B)
-                self._sums[name, "places"] += one.valid_BN.numel()
-                visible_B = [t - h for t, h in zip(tokens_B, hidden_B, strict=True)]
-                self.encoder_flops += self._flops(name, tokens_B, visible_B)
-
-    def take(self) -> list[float]:
-        """The sums since the last call, as ``keys`` names them."""
-        found, self._sums = [*self._sums.values()], dict.fromkeys(self.keys, 0.0)
-        return found
+    def look(self, batch: Batch) -> tuple[list[float], float]:
+        """Its counts, as ``keys`` names them, and the encoders' FLOPs for it."""
+        counted, flops = dict.fromkeys(self.keys, 0.0), 0.0
+        for name, one in batch.modalities.items():
+            tokens_B = one.valid_BN.sum(1).tolist()
+            hidden_B = one.hidden_valid_BH.sum(1).tolist()
+            counted[name, "tokens"] = sum(tokens_B)
+            counted[name, "hidden"] = sum(hidden_B)
+            counted[name, "places"] = one.valid_BN.numel()
+            visible_B = [t - h for t, h in zip(tokens_B, hidden_B, strict=True)]
+            flops += self._flops(name, tokens_B, visible_B)
+        return [*counted.values()], flops
 
     def figures(self, sums: Sequence[float], steps: int) -> dict[str, float]:
-        """``modality/NAME/…`` of what :meth:`take` gave, added over the ranks, for ``steps`` steps."""
+        """``modality/NAME/…`` of such counts, added over ``steps`` steps and all ranks."""
         counted = dict(zip(self.keys, sums, strict=True))
         names = dict.fromkeys(name for name, _ in self.keys)
         all_tokens, all_places = (sum(counted[n, kind] for n in names) for kind in ("tokens", "places"))

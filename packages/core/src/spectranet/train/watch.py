@@ -1,7 +1,8 @@
 """What does somebody want to see who pays for the run? Measured beside the loop, summed up when it logs.
 
-Each step costs a few counts on the host and marks on a clock. What costs more (how the embeddings
-spread) is looked at in the steps that are logged. All of it travels in one all-reduce and one transfer.
+Each step costs a few marks on a clock. Tokens and arithmetic are counted in one micro-batch of each source
+between two records, which stands for the others; how the embeddings spread is looked at in the steps that
+are logged. All of it travels in one all-reduce and one transfer.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class Watch:
         self._moments = Moments(world.device)
         self._sources = sorted(config.data.sources)
         self._micro_batches = dict.fromkeys(self._sources, 0.0)
-        self._decoder_flops = torch.zeros((), dtype=torch.float64, device=world.device)
-        self._head_flops = self._waited_s = self._paused_s = 0.0
+        self._looked: dict[str, tuple[list[float], float]] = {}
+        self._decoder_flops: dict[str, Tensor] = {}
+        self._decoder_looks_at = ""
+        self._waited_s = self._paused_s = 0.0
         self._embeddings: dict[str, Tensor] = {}
         self._in_passes = self._closely = False
         self._steps = 0
@@ -74,10 +77,11 @@ class Watch:
         self._moments.mark("")
         self._in_passes = False
         self._steps += 1
-        self._tokens.add(batches)
         for batch in batches:
             self._micro_batches[batch.source] += 1
-            self._head_flops += head_flops(self._model, batch)
+            if batch.source not in self._looked:
+                counts, flops = self._tokens.look(batch)
+                self._looked[batch.source] = counts, flops + head_flops(self._model, batch)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -123,18 +127,20 @@ class Watch:
     def _over_ranks(self, seconds: float) -> dict[str, list[float]]:
         """What was summed up here and on all other ranks: one all-reduce, one transfer."""
         self._moments.settle()
-        spent = self._moments.seconds()
-        flops = self._tokens.encoder_flops + self._head_flops
+        spent, count = self._moments.seconds(), self._micro_batches
+        counts = [[count[source] * n for n in each] for source, (each, _) in self._looked.items()]
+        flops = sum(count[source] * each for source, (_, each) in self._looked.items())
         mine = {
-            "tokens": self._tokens.take(),
+            "tokens": [sum(each) for each in zip([0.0] * len(self._tokens.keys), *counts, strict=True)],
             "busy": [spent.get(source, 0.0) for source in self._sources],
-            "count": [self._micro_batches[source] for source in self._sources],
+            "count": [count[source] for source in self._sources],
             "waited": self._in_own_place(self._waited_s / seconds),
             "memory": self._in_own_place(memory_peak_gib(self._world.device)),
             "flops": [flops * FORWARD_AND_BACKWARD],
         }
         summed = torch.tensor([*chain(*mine.values())], dtype=torch.float64).to(self._world.device)
-        summed[-1] += self._decoder_flops * FORWARD_AND_BACKWARD
+        for source, each_flops in self._decoder_flops.items():
+            summed[-1] += each_flops * (count[source] * FORWARD_AND_BACKWARD)
         alike = [value.double().reshape(1) for value in self._embeddings.values()]  # on all ranks
         values = iter(torch.cat([self._world.sum(summed), *alike]).tolist())
         found = {name: [*islice(values, len(each))] for name, each in mine.items()}
@@ -145,9 +151,8 @@ class Watch:
         return [value if rank == self._world.rank else 0.0 for rank in range(self._world.size)]
 
     def _forget(self, now: float) -> None:
-        self._began, self._paused_s, self._waited_s, self._head_flops = now, 0.0, 0.0, 0.0
-        self._tokens.encoder_flops = 0.0
-        self._decoder_flops.zero_()
+        self._began, self._paused_s, self._waited_s = now, 0.0, 0.0
+        self._looked, self._decoder_flops = {}, {}
         self._micro_batches = dict.fromkeys(self._sources, 0.0)
         self._embeddings, self._steps = {}, 0
 
@@ -155,15 +160,17 @@ class Watch:
         if not self._in_passes:
             return  # an evaluation
         batch = next((each for each in args if isinstance(each, Batch)), None)
-        self._moments.mark("global batch" if batch is None else batch.source)
+        source = "" if batch is None else batch.source
+        self._moments.mark(source or "global batch")
+        self._decoder_looks_at = source if source not in self._decoder_flops else ""
         if self._closely and args[0] == "global":
             self._embeddings = embedding_figures(args[1], self._terms)
 
     def _before_decoder(self, decoder: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._in_passes:
+        if self._in_passes and self._decoder_looks_at:
             with torch.no_grad():
-                groups, memory = args
-                self._decoder_flops += decoder_flops(self._config.model.decoder, self._widths, groups, memory)
+                found = decoder_flops(self._config.model.decoder, self._widths, *args)
+            self._decoder_flops[self._decoder_looks_at] = found
 
 
 def peak_flops(config: Config, device: torch.device) -> float | None:
