@@ -58,6 +58,8 @@ class Life:
 
     pids: list[int]
     """Of the ranks."""
+    victims: Sequence[int] = ()
+    """The ranks that were killed."""
 
     def __init__(self, folder: Path, number: int, ranks: int, arguments: Sequence[str]) -> None:
         self.folder = folder

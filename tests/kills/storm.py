@@ -61,7 +61,8 @@ class Tally:
     Attributes:
         wanted: kills; a quarter of them inside saves.
         kills: by victims and aim.
-        others: exit codes of ranks whose neighbour was killed; -9: it had to be killed too.
+        others: exit codes of ranks whose neighbour was killed: -9 where they hung and were killed too.
+            Under torchrun, its own exit code.
     """
 
     wanted: int
@@ -135,7 +136,7 @@ class Storm:
                 killed = "" if tally.is_full else self.strike(life, run_dir, tally)
                 codes = life.end()
                 if killed:
-                    tally.others.update(code for code in codes if code not in (0, -signal.SIGKILL))
+                    tally.others.update(code for i, code in enumerate(codes) if i not in life.victims)
                 lives.append(self.inspect(life, run_dir, saved, codes=[] if killed else codes))
             if killed:
                 self.say(f"{tally.kills.total()}: {killed}; saved: {checkpoints(run_dir)}")
@@ -185,6 +186,7 @@ class Storm:
         victims = self.random.choice([(0,), (1,), (0, 1)])
         if life.is_over():
             return ""
+        life.victims = victims
         life.send(signal.SIGSTOP, victims)
         inside = bool(staging(run_dir, life.born_ns))
         life.send(signal.SIGKILL, victims)
