@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import toy_run
+from launch import launch
 
 from spectranet.config.schema import SourceConfig
 from spectranet.contracts import Rows
@@ -22,6 +24,7 @@ from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
 from spectranet.train.watch import Watch, peak_flops
 
+RANKS = Path(__file__).parent / "ranks"
 REPORT = Path(__file__).parents[3] / "docs" / "report.md"
 
 
@@ -45,7 +48,7 @@ def timed(tmp_path):
     for _, batches in watch.steps(stream, 0):
         losses = passes(batches)
         watch.saw(batches)
-        fill_gradients(model)
+        fill_gradients(model.parameters())
         norms.clip(1.0)
         with watch.pause():
             time.sleep(0.2)
@@ -87,6 +90,23 @@ def test_time_is_shared_out_between_sources_and_waiting(watched):
     assert busy > 0 and waited >= 0 and busy + waited < 1
     micro_batches_s = 4 * watched["source/toy/seconds_per_micro_batch"]
     assert micro_batches_s == pytest.approx(busy * 2 * watched["seconds_per_step"])
+
+
+def test_two_ranks_are_seen_to_do_what_one_does_and_the_one_that_waits_is_told(tmp_path):
+    found = {}
+    for ranks in (1, 2):
+        launch(RANKS / "watch.py", tmp_path / f"{ranks}.json", ranks=ranks)
+        found[ranks] = json.loads((tmp_path / f"{ranks}.json").read_text())
+    assert found[1].keys() == found[2].keys()
+    same = re.compile("tokens_per_step|(token|hidden|padding)_share|embedding|similarity|flops_per_step")
+    alike = [name for name in found[1] if same.search(name)]
+    assert len(alike) > 10
+    for name in alike:
+        assert found[2][name] == pytest.approx(found[1][name], rel=1e-4, abs=1e-6), name
+    both = found[2]
+    waited_s = 2 * both["seconds_per_step"] * both["data_wait_share_worst"]
+    assert waited_s >= 0.6
+    assert both["data_wait_share"] < both["data_wait_share_worst"]
 
 
 def test_mfu_is_the_share_of_the_peak(watched):
