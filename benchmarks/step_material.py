@@ -144,7 +144,7 @@ class Trainer:
         return run
 
     def update(self) -> None:
-        fill_gradients(self.model)
+        fill_gradients(self.norms.parameters)
         self.norms.clip(CLIP_NORM)
         self.optimizer.step()
         self.model.after_step()

@@ -155,7 +155,7 @@ def main() -> None:
     for count, keep in CUTS:
         passes = ObjectivePass(model, world, coefficients, keep)
         passes(micro_batches(drawn, parts, count, world.rank, world.size))
-        fill_gradients(model)
+        fill_gradients(model.parameters())
         found[count, keep] = {name: whole(p.grad) for name, p in model.named_parameters()}
         model.zero_grad()
     if world.size == 1:

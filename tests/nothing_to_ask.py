@@ -99,7 +99,7 @@ def main() -> None:
                 return emptied(some, empty) if rank in ranks else some
 
             losses = passes(batches_of(world.rank)).reduce(world, passes.term_coefficients)
-            fill_gradients(model)
+            fill_gradients(model.parameters())
             ours = {name: whole(p.grad).double() for name, p in model.named_parameters()}
             model.zero_grad()
             if world.is_main:

@@ -36,7 +36,7 @@ def extra_peaks(
         samples: of every micro-batch; the identities differ.
         kinds: (micro-batches, whether the encoders' graphs are kept).
     """
-    fill_gradients(model)
+    fill_gradients(model.parameters())
     found = {}
     for count, keep in kinds:
         batches = [

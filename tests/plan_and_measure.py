@@ -72,7 +72,7 @@ def measure(config: Config, parts: Parts, predicted: dict[str, dict[int, Cost]])
     with Meter() as meter:
         model = build_sharded(config, parts, world)
         optimizer = build_optimizer(model, config.train.optimizer)
-    fill_gradients(model)
+    fill_gradients(model.parameters())
     coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
     found: dict[str, Any] = {}
     for source, costs in predicted.items():

@@ -40,7 +40,7 @@ def take(step, batches):
     """As the loop does; whether the step counted, and whether it changed anything at all."""
     before = state()
     losses = passes(batches)
-    fill_gradients(model)
+    fill_gradients(model.parameters())
     allowed = guard.allows(step, norms.clip(1.0), losses.sums, batches)
     if allowed:
         optimizer.step()

@@ -21,7 +21,7 @@ for shard_ranks in (None, 1):
     model = build_sharded(config, parts, world)
     norms = GradientNorms(model, world)
     ObjectivePass(model, world, toy_run.COEFFICIENTS)(toy_run.micro_batches(world, 2))
-    fill_gradients(model)
+    fill_gradients(model.parameters())
     one = {"before": toy_run.gradients(model), "total": norms.clip(0.1), "by_part": norms.by_part}
     one["after"] = toy_run.gradients(model)
     one["unclipped"] = norms.clip(10.0)

@@ -122,7 +122,7 @@ def run(model, optimizer, world, passes):
     for step in range(2):
         with Sent() as sent:
             losses = passes(batches_of(world, step))
-        fill_gradients(model)
+        fill_gradients(model.parameters())
         found.setdefault("gradients", toy_run.gradients(model))
         found.setdefault("norm", clip_gradients(model, 1.0).item())
         optimizer.step()

@@ -60,7 +60,7 @@ def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, s
             for batch in batches:
                 del batch.modalities["right"]
         result = passes(batches)
-        fill_gradients(model)
+        fill_gradients(model.parameters())
         clip_gradients(model, 1.0)
         optimizer.step()
         model.after_step()

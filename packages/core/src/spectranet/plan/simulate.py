@@ -178,8 +178,10 @@ def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
             model.to_empty(device=world.device)
             meter.watch([*model.parameters(), *model.buffers()])
             optimizer = build_optimizer(model, config.train.optimizer)
-            fill_gradients(model)  # as in every micro-batch but a step's first
-            yield Rehearsal(config, parts, world, model, meter, fake, parameters, meter.alive)
+            fill_gradients(model.parameters())  # as in every micro-batch but a step's first
+            yield Rehearsal(
+                config, parts, world, model, meter, fake, parameters, meter.alive, _gathered(config, model)
+            )
             del optimizer
 
 

@@ -19,6 +19,7 @@ class GradientNorms:
     the ranks in one all-reduce: the whole norm and those of the parts cost one pass over the gradient.
 
     Attributes:
+        parameters: those that are trained, each once.
         parts: their names: each trunk, encoder and objective, memory and decoder; none without parameters.
         total, by_part: norms of the last gradient, over all ranks.
     """
@@ -27,7 +28,7 @@ class GradientNorms:
         self.world = world
         self.parts: list[str] = []
         self.total, self.by_part = 0.0, dict[str, float]()
-        self._parameters: list[Tensor] = []
+        self.parameters: list[Tensor] = []
         part_of, share = list[int](), list[float]()
         seen = set[Tensor]()
         for name, module in _parts(model).items():
@@ -36,7 +37,8 @@ class GradientNorms:
                 share += [1 / _copies(p, world) for p in own]
                 seen.update(own)
                 self.parts.append(name)
-                self._parameters += own
+                self.parameters += own
+        self._are_sharded = any(isinstance(p, DTensor) for p in self.parameters)
         self._part_of = torch.tensor(part_of, device=world.device)
         self._share = torch.tensor(share, dtype=torch.float64, device=world.device)
 
@@ -46,7 +48,9 @@ class GradientNorms:
 
         A collective call. Every parameter must have a gradient (:func:`fill_gradients`).
         """
-        gradients = [_local(p.grad) for p in self._parameters]  # type: ignore[arg-type]
+        gradients: list[Tensor] = [p.grad for p in self.parameters]  # type: ignore[misc]
+        if self._are_sharded:
+            gradients = [_local(gradient) for gradient in gradients]
         norms = torch.stack(torch._foreach_norm(gradients)).double()
         squares = torch.zeros(len(self.parts), dtype=torch.float64, device=self.world.device)
         self.world.sum(squares.index_add_(0, self._part_of, norms.square_().mul_(self._share)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +53,14 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
     return config.lr_floor + (config.lr_peak - config.lr_floor) * swing
 
 
-def fill_gradients(model: nn.Module) -> None:
-    """A zero gradient for every parameter that the step did not use.
+def fill_gradients(parameters: Iterable[Tensor]) -> None:
+    """A zero gradient for each of them that the step did not use.
 
     FSDP leaves ``None`` or zeros there depending on what ran earlier in the process. AdamW moves a
     parameter with a zero gradient and skips one without, so a resumed run would take another path.
     """
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.grad is None:
+    for parameter in parameters:
+        if parameter.grad is None and parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
 
 

@@ -106,7 +106,7 @@ def take_steps(run: Run) -> None:
         losses = passes(batches, step)
         run.progress.enter("update")
         run.watch.saw(batches)
-        fill_gradients(run.model)
+        fill_gradients(run.gradient_norms.parameters)
         grad_norm = run.gradient_norms.clip(config.train.optimizer.clip_norm)
         if guard.allows(step, grad_norm, losses.sums, batches):
             optimizer.step()
@@ -173,7 +173,10 @@ def leave_resumable(run: Run) -> None:
 
 def seed_step(seed: int, step: int, world: World) -> None:
     """What a module draws at random in a step is the same after a resume."""
-    torch.manual_seed((seed * 1_000_003 + step) * 65_537 + world.rank)
+    number = (seed * 1_000_003 + step) * 65_537 + world.rank
+    torch.default_generator.manual_seed(number)  # torch.manual_seed asks for every kind of device there is
+    if world.device.type == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def log_step(run: Run, passes: ObjectivePass, losses: StepLosses, guard: FiniteGuard, done: int) -> None:
