@@ -179,9 +179,7 @@ def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
             meter.watch([*model.parameters(), *model.buffers()])
             optimizer = build_optimizer(model, config.train.optimizer)
             fill_gradients(model.parameters())  # as in every micro-batch but a step's first
-            yield Rehearsal(
-                config, parts, world, model, meter, fake, parameters, meter.alive, _gathered(config, model)
-            )
+            yield Rehearsal(config, parts, world, model, meter, fake, parameters, meter.alive)
             del optimizer
 
 
