@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from spectranet.plan.simulate import PlanError
@@ -26,21 +27,30 @@ def side_by_side(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         Exception: whatever the first failing task raised.
         PlanError: a fork was killed, most likely for want of memory.
     """
-    if not sys.platform.startswith("linux") or len(tasks) < 2:
+    if not sys.platform.startswith("linux"):
         return [task() for task in tasks]
-    at_once, results = os.cpu_count() or 1, []
-    for first in range(0, len(tasks), at_once):
-        begun = [_begin(task) for task in tasks[first : first + at_once]]
-        try:
-            results += [_end(process, receiving) for process, receiving in begun]
-        finally:
-            for process, _ in begun:
-                process.kill()
+    waiting = list(enumerate(tasks))
+    results: dict[int, Result] = {}
+    begun: dict[Connection, tuple[int, BaseProcess]] = {}
+    try:
+        while waiting or begun:
+            while waiting and len(begun) < (os.cpu_count() or 1):
+                number, task = waiting.pop(0)
+                process, receiving = _begin(task)
+                begun[receiving] = number, process
+            for receiving in wait(list(begun)):
+                number, process = begun[receiving]  # type: ignore[index]
+                results[number] = _end(process, receiving)  # type: ignore[arg-type]
                 process.join()
-    return results
+                del begun[receiving]  # type: ignore[arg-type]
+    finally:
+        for _, process in begun.values():
+            process.kill()
+            process.join()
+    return [results[number] for number in range(len(tasks))]
 
 
-def _begin(task: Callable[[], Result]) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+def _begin(task: Callable[[], Result]) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("fork")
     receiving, sending = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(task, sending), daemon=True)
@@ -58,7 +68,7 @@ def _work(task: Callable[[], Result], sending: Connection) -> None:
     os._exit(0)  # what the parent had open is not this process's to tidy up
 
 
-def _end(process: multiprocessing.process.BaseProcess, receiving: Connection) -> Result:
+def _end(process: BaseProcess, receiving: Connection) -> Result:
     try:
         result, error = receiving.recv()
     except EOFError:

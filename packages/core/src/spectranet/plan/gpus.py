@@ -41,7 +41,18 @@ class Gpu:
         return self.bf16_flops if precision == "bf16" else self.fp32_flops
 
     def link(self, devices: int) -> float:
-        """Bytes a second and direction of the slowest link that a ring of ``devices`` has."""
+        """Bytes a second and direction, per device, of rings through ``devices`` that follow one another.
+
+        Between servers as many rings run beside one another as a server has devices, each entering it by
+        another device's network card: a server takes in what all its cards do together. (Two servers
+        of eight 100 Gbit/s cards reach 600 Gbit/s: https://github.com/NVIDIA/nccl/issues/495.)
+        """
+        if devices <= self.node:
+            return self.node_bandwidth
+        return min(self.node_bandwidth, self.node * self.network_bandwidth)
+
+    def link_between_copies(self, devices: int) -> float:
+        """The same of rings that lead from one server to the next: each device has its own card to itself."""
         return self.node_bandwidth if devices <= self.node else self.network_bandwidth
 
 

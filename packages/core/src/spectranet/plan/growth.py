@@ -1,24 +1,31 @@
 """How does what a micro-batch costs grow with its size?
 
-Two rehearsals are enough: bytes and FLOPs of a micro-batch grow linearly with its samples. Where the
-peak moves from one place of the step to another, it is the greatest of several straight lines, and a
-chord between two points of such a curve errs upwards.
+Bytes and FLOPs of a micro-batch grow linearly with its samples, so two points are enough. Where the peak
+moves from one place of the step to another, it is the greatest of several straight lines, and a chord
+between two points of such a curve errs upwards.
+
+The setting that keeps least is rehearsed at two sizes; they tell what a micro-batch without samples would
+need. That is the same whatever is kept of the samples, so other settings are rehearsed at the largest
+size alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spectranet.config import Config
 from spectranet.plan.simulate import Cost, Phase, Rehearsal
 
-__all__ = ["Growth", "measure_growth"]
+__all__ = ["Growth", "Measured", "grow", "measure"]
+
+Measured = Mapping[str, Mapping[int, Cost]]
+"""Source -> size of the micro-batch -> its cost."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Costs of the smallest and the largest micro-batch in question."""
+    """Costs of a small and of a large micro-batch."""
 
     small: int
     small_cost: Cost
@@ -48,23 +55,42 @@ class Growth:
         )
 
 
-def measure_growth(rehearsal: Rehearsal, sizes: Mapping[str, Sequence[int]]) -> dict[str, Growth]:
-    """Source -> growth between the smallest and the largest of its ``sizes``.
+def measure(rehearsal: Rehearsal, sizes: Mapping[str, Sequence[int]], both_ends: bool) -> Measured:
+    """Costs of the largest of each source's sizes; of the smallest too where both ends are asked for.
 
     Sources of the same modalities and options are rehearsed once.
     """
     alike: dict[str, list[str]] = {}
     for source in sizes:
         alike.setdefault(_what_it_is(rehearsal.config, source), []).append(source)
-    growth: dict[str, Growth] = {}
+    found: dict[str, dict[int, Cost]] = {}
     for sources in alike.values():
         every = [size for source in sources for size in sizes[source]]
-        small, large = min(every), max(every)
-        # The larger one last: the first backward of a process reduces less than all that follow.
-        small_cost = rehearsal.cost(sources[0], small)
-        large_cost = rehearsal.cost(sources[0], large)
-        growth |= dict.fromkeys(sources, Growth(small, small_cost, large, large_cost))
-    return growth
+        ends = {min(every), max(every)} if both_ends else {max(every)}
+        costs = {size: rehearsal.cost(sources[0], size) for size in sorted(ends)}
+        found |= dict.fromkeys(sources, costs)
+    return found
+
+
+def grow(measured: Measured, leanest: Measured) -> dict[str, Growth]:
+    """Source -> growth of a setting, from what was measured of it, and of the leanest one at both ends."""
+    grown = {}
+    for source, costs in measured.items():
+        small, large = min(costs), max(costs)
+        if small < large or len(leanest[source]) == 1:
+            grown[source] = Growth(small, costs[small], large, costs[large])
+        else:
+            least, most = min(leanest[source]), max(leanest[source])
+            line = Growth(least, leanest[source][least], most, leanest[source][most])
+            grown[source] = Growth(
+                0, _without_samples(costs[large], line.at(0).peak_bytes), large, costs[large]
+            )
+    return grown
+
+
+def _without_samples(cost: Cost, peak_bytes: int) -> Cost:
+    phases = {name: replace(phase, flops=0) for name, phase in cost.phases.items()}
+    return Cost(peak_bytes, 0, phases)
 
 
 def _what_it_is(config: Config, source: str) -> str:

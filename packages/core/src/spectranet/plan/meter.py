@@ -36,11 +36,12 @@ _FORMULAS = {
 }
 _WHOLE = {
     c10d._allgather_base_.default: ("all-gather", 0),
-    c10d.allgather_.default: ("all-gather", 0),
+    c10d.allgather_.default: ("all-gather of rows", 0),
     c10d._reduce_scatter_base_.default: ("reduce-scatter", 1),
     c10d.allreduce_.default: ("all-reduce", 0),
 }
-"""Collective -> its name, and which argument is the whole of what the ranks hold together."""
+"""Collective -> its name, and which argument is the whole of what the ranks hold together. FSDP gathers
+weights by the first; rows of the global batch are gathered one tensor a rank."""
 
 
 @dataclass(eq=False)

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from spectranet.config import Config, Resolved
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
 from spectranet.plan.aside import side_by_side
-from spectranet.plan.estimate import Assumed, Estimate, estimate
+from spectranet.plan.estimate import Assumed, Estimate, Weights, estimate
 from spectranet.plan.gpus import Gpu, gpu_hours
-from spectranet.plan.growth import Growth, measure_growth
-from spectranet.plan.settings import Setting, StepMix, checkpointing_choices, micro_batches_to_try, step_mix
+from spectranet.plan.growth import Growth, Measured, grow, measure
+from spectranet.plan.settings import (
+    Setting,
+    StepMix,
+    arrangements_to_try,
+    checkpointing_choices,
+    micro_batches_to_try,
+    step_mix,
+)
 from spectranet.plan.simulate import rehearse
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "best_of", "confirm", "make_plan"]
+
+_LEANEST = "full"
+"""The checkpointing that keeps least."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,9 @@ class Plan:
         model_flops: of a step, over all devices: forward and backward once, nothing computed twice.
         mixes: what a rank does in a step, by size of the micro-batch.
         estimates: of all settings tried.
-        best: the fastest that fits, if any does.
+        best: of those that fit and are the fastest, or at most 2 % slower, the one that is configured, or
+            else the one that needs least memory.
+        configured: the setting that the configuration asks for.
     """
 
     config: Config
@@ -42,6 +55,7 @@ class Plan:
     mixes: Mapping[int, StepMix]
     estimates: tuple[Estimate, ...]
     best: Estimate | None
+    configured: Setting | None = None
 
     @property
     def run_s(self) -> float:
@@ -86,29 +100,71 @@ def make_plan(
         sizes.setdefault(source, set()).add(size)
     choices = checkpointing_choices()
     begin(f"rehearsing micro-batches of {len(sizes)} sources, checkpointing {', '.join(choices)}")
-    rehearsals = side_by_side([partial(_rehearsed, config, parts, gpus, each, sizes) for each in choices])
-    grown = dict(zip(choices, rehearsals, strict=True))
-    state = grown["none"]
-    total = sum(state.parameters.values())
+    # The one that takes longest comes first.
+    order = sorted(choices, key=lambda choice: choice != _LEANEST)
+    tasks = [partial(_rehearsed, config, parts, gpus, choice, sizes) for choice in order]
+    found = dict(zip(order, side_by_side(tasks), strict=True))
+    lean = found[_LEANEST]
+    grown = {choice: grow(found[choice].measured, lean.measured) for choice in choices}
+    always = lean.gathered["root"]
+    weights = Weights(sum(lean.parameters.values()), sum(lean.gathered.values()) - always, always)
     estimates = [
-        estimate(config, Setting(size, choice), mix, each.growth, gpu, gpus, total, assumed)
-        for choice, each in grown.items()
+        estimate(config, Setting(size, choice, *arranged), mix, grown[choice], gpu, gpus, weights, assumed)
+        for choice in choices
         for size, mix in mixes.items()
+        for arranged in arrangements_to_try(gpus)
     ]
-    fitting = [one for one in estimates if one.needs() <= gpu.memory_bytes]
-    best = min(fitting, key=lambda one: (one.step_s, one.peak_bytes), default=None)
-    return Plan(
+    configured = _configured(config, gpus)
+    plan = Plan(
         config=config,
         gpu=gpu,
         gpus=gpus,
         assumed=assumed,
-        parameters=state.parameters,
-        state_bytes=state.state_bytes,
-        model_flops=gpus * _model_flops(config, mixes[min(mixes)], state.growth),
+        parameters=lean.parameters,
+        state_bytes=lean.state_bytes,
+        model_flops=gpus * _model_flops(mixes[min(mixes)], grown["none"]),
         mixes=mixes,
         estimates=tuple(estimates),
-        best=best,
+        best=best_of(estimates, gpu, configured),
+        configured=configured,
     )
+    while plan.best is not None and not plan.best.rehearsed:
+        begin(f"rehearsing the best of {len(estimates)} settings")
+        plan = confirm(plan, parts)
+    return plan
+
+
+def best_of(estimates: Iterable[Estimate], gpu: Gpu, configured: Setting | None = None) -> Estimate | None:
+    """See :class:`Plan`."""
+    fitting = [one for one in estimates if one.needs() <= gpu.memory_bytes]
+    fastest = min((one.step_s for one in fitting), default=0.0)
+    near = [one for one in fitting if one.step_s <= 1.02 * fastest]
+    return min(near, key=lambda one: (one.setting != configured, one.peak_bytes), default=None)
+
+
+def confirm(plan: Plan, parts: Parts) -> Plan:
+    """The plan with the peak of its best setting rehearsed; if that does not fit, another is the best."""
+    best = plan.best
+    assert best is not None
+    mix = plan.mixes[best.setting.micro_batch]
+    size = max(size for source, size in mix if source == best.source)
+    count = min(2, math.ceil(sum(mix.values())))
+    task = partial(_peak, best.setting.apply(plan.config), parts, plan.gpus, best.source, size, count)
+    peak = side_by_side([task])[0]
+    if plan.config.train.keep_encoded:  # graphs of further micro-batches, which this rehearsal has not
+        peak = max(peak, best.peak_bytes)
+    sure = replace(best, peak_bytes=peak, rehearsed=True)
+    estimates = tuple(sure if one is best else one for one in plan.estimates)
+    fits = sure.needs() <= plan.gpu.memory_bytes
+    return replace(
+        plan, estimates=estimates, best=sure if fits else best_of(estimates, plan.gpu, plan.configured)
+    )
+
+
+def _configured(config: Config, gpus: int) -> Setting:
+    """One micro-batch is a rank's share of a slot where nothing else is said."""
+    share = config.train.global_batch // config.train.slots // gpus
+    return Setting.of(config, config.train.micro_batch or share, gpus)
 
 
 @dataclass(frozen=True)
@@ -117,22 +173,45 @@ class _Rehearsed:
 
     parameters: Mapping[str, int]
     state_bytes: int
-    growth: Mapping[str, Growth]
+    gathered: Mapping[str, int]
+    measured: Measured
 
 
 def _rehearsed(
     config: Config, parts: Parts, gpus: int, checkpointing: str, sizes: Mapping[str, Iterable[int]]
 ) -> _Rehearsed:
     with rehearse(Setting(1, checkpointing).apply(config), parts, gpus) as rehearsal:
-        growth = measure_growth(rehearsal, {source: sorted(each) for source, each in sizes.items()})
-        return _Rehearsed(dict(rehearsal.parameters), rehearsal.state_bytes, growth)
+        sorted_sizes = {source: sorted(each) for source, each in sizes.items()}
+        measured = measure(rehearsal, sorted_sizes, both_ends=checkpointing == _LEANEST)
+        return _Rehearsed(dict(rehearsal.parameters), rehearsal.state_bytes, rehearsal.gathered, measured)
 
 
-def _model_flops(config: Config, mix: StepMix, growth: Mapping[str, Growth]) -> int:
-    """A rank's forward and backward of a step, without a pass 1 that pass 2 repeats."""
-    phases = ("embed", "train") if config.train.keep_encoded else ("train",)
+def _peak(config: Config, parts: Parts, gpus: int, source: str, size: int, count: int) -> int:
+    """Of a step of two micro-batches, if it has as many: weights that are kept are let go in the last one."""
+    with rehearse(config, parts, gpus) as rehearsal:
+        peak = rehearsal.cost(source, size, count).peak_bytes
+        if config.train.gather == "keep":  # other sources' towers are there too
+            peak += sum(
+                size
+                for part, size in rehearsal.gathered.items()
+                if part in _towers_without(config, parts, source)
+            )
+        return peak
+
+
+def _towers_without(config: Config, parts: Parts, source: str) -> set[str]:
+    """Names, among those of parameters, of the encoders and trunks that ``source`` does not run through."""
+    own = set(config.data.sources[source].modalities)
+    trunks = {name: modality.trunk.name for name, modality in parts.modalities.items() if modality.trunk}
+    used = {trunks[name] for name in own if name in trunks}
+    encoders = {f"encoder {name}" for name in parts.modalities if name not in own}
+    return encoders | {f"trunk {name}" for name in trunks.values() if name not in used}
+
+
+def _model_flops(mix: StepMix, growth: Mapping[str, Growth]) -> int:
+    """A rank's forward and backward of a step, encoders once."""
     total = 0.0
     for (source, size), count in mix.items():
         found = growth[source].at(size).phases
-        total += count * sum(found[name].flops for name in phases if name in found)
+        total += count * sum(found[name].flops for name in ("embed", "train") if name in found)
     return round(total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from spectranet.config import Config
 from spectranet.config.checks import CHOICES
@@ -12,7 +12,14 @@ from spectranet.config.sizes import fits
 from spectranet.data.mixing import Mixture
 from spectranet.data.schedule import Schedule
 
-__all__ = ["Setting", "StepMix", "checkpointing_choices", "micro_batches_to_try", "step_mix"]
+__all__ = [
+    "Setting",
+    "StepMix",
+    "arrangements_to_try",
+    "checkpointing_choices",
+    "micro_batches_to_try",
+    "step_mix",
+]
 
 _STEPS = 20
 """Over so many steps the mixture of sources comes round."""
@@ -26,19 +33,45 @@ class Setting:
     """What decides about memory and speed, and not about the result."""
 
     micro_batch: int
-    activation_checkpointing: str
+    activation_checkpointing: str = "none"
+    gather: str = "reshard"
+    shard_ranks: int | None = None
 
     def overrides(self) -> str:
         """As the command line takes it."""
-        checkpointing = f"train.activation_checkpointing={self.activation_checkpointing}"
-        return f"train.micro_batch={self.micro_batch} {checkpointing}"
+        named = {name: "null" if value is None else value for name, value in asdict(self).items()}
+        return " ".join(f"train.{name}={value}" for name, value in named.items())
 
     def apply(self, config: Config) -> Config:
-        changed = {
-            "micro_batch": self.micro_batch,
-            "activation_checkpointing": self.activation_checkpointing,
-        }
-        return replace(config, train=replace(config.train, **changed))
+        return replace(config, train=replace(config.train, **asdict(self)))
+
+    @staticmethod
+    def of(config: Config, micro_batch: int, ranks: int) -> Setting:
+        """What ``config`` says, in the words of :func:`arrangements_to_try`."""
+        train = config.train
+        gather, shard = train.gather, train.shard_ranks
+        whole = (shard or ranks) == 1
+        return Setting(
+            micro_batch,
+            train.activation_checkpointing,
+            "reshard" if whole else gather,
+            None if shard == ranks else shard,
+        )
+
+
+def arrangements_to_try(ranks: int) -> list[tuple[str, int | None]]:
+    """(gather, shard_ranks): every number of ranks to a copy of the model, weights let go or kept.
+
+    Where each rank holds a whole copy there is nothing to gather.
+    """
+    shards = [shard for shard in range(1, ranks) if ranks % shard == 0]
+    sizes: list[int | None] = [*shards, None]
+    return [
+        (gather, shard)
+        for shard in sizes
+        for gather in CHOICES["train.gather"]
+        if gather == "reshard" or (shard or ranks) > 1
+    ]
 
 
 def checkpointing_choices() -> tuple[str, ...]:

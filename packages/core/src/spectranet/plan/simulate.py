@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
 from torch.utils._python_dispatch import _disable_current_modes
 
 from spectranet.config import Config
@@ -34,6 +34,7 @@ from spectranet.plan.batches import imagined_batch, largest_batch
 from spectranet.plan.imagined import Answers
 from spectranet.plan.meter import Meter
 from spectranet.train.distributed import World
+from spectranet.train.mesh import check_shard_ranks, rank_mesh
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, fill_gradients
 from spectranet.train.parallelize import make_sharder, shard_root
@@ -64,7 +65,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a step of one micro-batch on one rank, after others.
+    """Of a step of one micro-batch on one rank, whose encoders run once: pass 2 keeps pass 1's graph of it.
 
     Attributes:
         peak_bytes: the most that is alive at once, parameters and optimizer included.
@@ -85,6 +86,8 @@ class Rehearsal:
     Attributes:
         parameters: of each part, over all ranks.
         state_bytes: shards of parameters and gradients, and the optimizer's state, on this rank.
+        gathered: part -> bytes of its weights when they are gathered; "root": of those that no unit claims,
+            which are gathered whenever the model runs.
     """
 
     config: Config
@@ -95,9 +98,13 @@ class Rehearsal:
     fake: FakeTensorMode
     parameters: Mapping[str, int]
     state_bytes: int
+    gathered: Mapping[str, int]
 
-    def cost(self, source: str, micro_batch: int) -> Cost:
+    def cost(self, source: str, micro_batch: int, count: int = 1) -> Cost:
         """Of a micro-batch of ``source`` in which every sample is as large as its options allow.
+
+        Args:
+            count: of a step of so many of them.
 
         Raises:
             PlanError: an objective or a modality does what cannot be followed without contents.
@@ -105,9 +112,8 @@ class Rehearsal:
         with _disable_current_modes():
             batch = largest_batch(self.config, self.parts.modalities, source, micro_batch)
         try:
-            return step_cost(
-                self.config, self.model, self.world, [imagined_batch(batch, self.fake)], self.meter
-            )
+            batches = [imagined_batch(batch, self.fake)] * count
+            return step_cost(self.config, self.model, self.world, batches, self.meter)
         except _UNANSWERABLE as error:
             raise PlanError(
                 f"source '{source}' cannot be planned: its modalities or objectives ask what a tensor "
@@ -120,7 +126,7 @@ def step_cost(
 ) -> Cost:
     """What a step's gradient costs by an entered ``meter``, on real or imagined tensors."""
     coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
-    passes = ObjectivePass(model, world, coefficients, config.train.keep_encoded)
+    passes = ObjectivePass(model, world, coefficients, config.train.keep_encoded, config.train.gather)
     data = [one.data.values() for batch in batches for one in batch.modalities.values()]
     meter.watch([tensor for tensors in data for tensor in tensors])
     meter.restart()
@@ -168,7 +174,7 @@ def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
     model = build_model(config, parts)
     parameters = count_parameters(model)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    with _imagined_world(ranks) as world:
+    with _imagined_world(ranks, config.train.shard_ranks) as world:
         sharder = make_sharder(config.train, world, parts.shard_units())
         for part in _parts_of(model):
             sharder(part)
@@ -179,8 +185,19 @@ def rehearse(config: Config, parts: Parts, ranks: int) -> Iterator[Rehearsal]:
             meter.watch([*model.parameters(), *model.buffers()])
             optimizer = build_optimizer(model, config.train.optimizer)
             fill_gradients(model.parameters())  # as in every micro-batch but a step's first
-            yield Rehearsal(config, parts, world, model, meter, fake, parameters, meter.alive)
+            yield Rehearsal(
+                config, parts, world, model, meter, fake, parameters, meter.alive, _gathered(config, model)
+            )
             del optimizer
+
+
+def _gathered(config: Config, model: SpectraNet) -> dict[str, int]:
+    """See :class:`Rehearsal`."""
+    size = 2 if config.train.precision == "bf16" else 4
+    units = [module for module in model.modules() if isinstance(module, FSDPModule) and module is not model]
+    claimed = {p for unit in units for p in unit.parameters()}
+    found = {name: size * count for name, count in count_parameters(model).items()}
+    return found | {"root": size * sum(p.numel() for p in model.parameters() if p not in claimed)}
 
 
 def _parts_of(model: SpectraNet) -> list[nn.Module]:
@@ -190,19 +207,20 @@ def _parts_of(model: SpectraNet) -> list[nn.Module]:
 
 
 @contextmanager
-def _imagined_world(ranks: int) -> Iterator[World]:
+def _imagined_world(ranks: int, shard_ranks: int | None = None) -> Iterator[World]:
     """A process group of ``ranks`` in which nobody else is.
 
     Raises:
+        ConfigError: see :func:`spectranet.train.mesh.check_shard_ranks`.
         PlanError: this process has a process group already.
     """
     if dist.is_initialized():
         raise PlanError("this process is a rank of a run already; plan in a process of its own")
+    check_shard_ranks(ranks, shard_ranks)
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
     try:
-        mesh = init_device_mesh("cpu", (ranks,), mesh_dim_names=("shard",))
-        yield World(0, ranks, torch.device("cpu"), mesh)
+        yield World(0, ranks, torch.device("cpu"), rank_mesh("cpu", ranks, shard_ranks))
     finally:
         dist.destroy_process_group()

@@ -12,7 +12,8 @@ from spectranet.plan.plan import Plan
 __all__ = ["as_text"]
 
 _WIDTH = 80
-_ROW = "{} {:>5}  {:<13}  {:>7} {:>8}  {:>8}  {:>8}  {:>7}  {:>4}"
+_ROW = "{} {:>5}  {:<9} {:<7}  {:>5}  {:>6}  {:>7} {:>7}  {:>6}  {:>6}  {:>4}"
+_MOST_ROWS = 12
 
 
 def as_text(plan: Plan) -> str:
@@ -42,7 +43,7 @@ def _step(plan: Plan) -> Iterator[str]:
     yield f"  FLOPs a device            {_flops(shown.flops):>12}   {_repeated(plan, shown)}"
     for name, size in sorted(shown.traffic.items()):
         if size >= 2**20:
-            yield f"  {name + ' a device':<25} {_bytes(size):>12}"
+            yield f"  {name + ' a device':<28}{_bytes(size):>10}"
     yield f"  state a device            {_bytes(plan.state_bytes):>12}   fp32 parameters, gradients, AdamW"
 
 
@@ -52,23 +53,51 @@ def _repeated(plan: Plan, shown: Estimate) -> str:
 
 
 def _settings(plan: Plan) -> Iterator[str]:
-    yield "settings (* the fastest that fits)"
-    yield _ROW.format(" ", "micro", "activation", "peak", f"+{MARGIN:.0%}", "compute", "links", "step", "MFU")
-    yield _ROW.format(" ", "batch", "checkpointing", "GiB", "GiB", "s", "s", "s", "").rstrip()
-    for one in plan.estimates:
+    """The best, and settings that are slower and need less: each row needs less than those above it."""
+    fitting = [one for one in plan.estimates if plan.fits(one)]
+    yield f"settings: {len(fitting)} of {len(plan.estimates)} fit; * the best, = as configured"
+    yield _ROW.format(
+        " ",
+        "micro",
+        "activ.",
+        "weights",
+        "shard",
+        "peak",
+        f"+{MARGIN:.0%}",
+        "compute",
+        "links",
+        "step",
+        "MFU",
+    )
+    yield _ROW.format(" ", "batch", "checkp.", "", "ranks", "GiB", "GiB", "s", "s", "s", "").rstrip()
+    for one in _rows(plan):
         yield _ROW.format(
-            "*" if one is plan.best else " ",
+            "*" if one is plan.best else "=" if one.setting == plan.configured else " ",
             one.setting.micro_batch,
             one.setting.activation_checkpointing,
+            one.setting.gather,
+            one.setting.shard_ranks or plan.gpus,
             f"{one.peak_bytes / 2**30:.1f}",
             f"{one.needs() / 2**30:.1f}" + (" " if plan.fits(one) else "!"),
-            f"{one.compute_s:.3g}",
-            f"{one.link_s:.3g}",
-            f"{one.step_s:.3g}",
+            _seconds(one.compute_s),
+            _seconds(one.link_s),
+            _seconds(one.step_s),
             f"{plan.mfu(one):.0%}",
         )
-    if any(not plan.fits(one) for one in plan.estimates):
+    if any(not plan.fits(one) for one in _rows(plan)):
         yield f"  ! does not fit: {plan.gpu.name} has {plan.gpu.memory_bytes / 2**30:.0f} GiB"
+
+
+def _rows(plan: Plan) -> list[Estimate]:
+    """The fastest first; where nothing fits, those that need least."""
+    fitting = [one for one in plan.estimates if plan.fits(one)]
+    rows: list[Estimate] = [] if plan.best is None else [plan.best]
+    for one in sorted(fitting or plan.estimates, key=lambda one: (one.step_s, one.peak_bytes)):
+        if not rows or (one.step_s > rows[0].step_s and one.peak_bytes < 0.9 * rows[-1].peak_bytes):
+            rows.append(one)
+    rows = rows[: _MOST_ROWS - 1] if fitting else rows[-_MOST_ROWS + 1 :]
+    rows += [one for one in plan.estimates if one.setting == plan.configured and one not in rows]
+    return sorted(rows, key=lambda one: (one.step_s, one.peak_bytes))
 
 
 def _verdict(plan: Plan) -> Iterator[str]:
@@ -78,10 +107,15 @@ def _verdict(plan: Plan) -> Iterator[str]:
             yield from textwrap.wrap(sentence, _WIDTH, initial_indent="  - ", subsequent_indent="    ")
         return
     best = plan.best
-    yield f"best: {best.setting.overrides()}"
+    lines = textwrap.wrap(f"best: {best.setting.overrides()}", _WIDTH - 2, subsequent_indent="      ")
+    yield from (line if line is lines[-1] else f"{line} \\" for line in lines)  # to copy into a shell
     run = f"{_duration(plan.run_s)}, {_hours(plan.gpu_hours)}"
-    yield f"  {plan.config.train.steps:,} steps of {best.step_s:.3g} s: {run}"
+    yield f"  {plan.config.train.steps:,} steps of {_seconds(best.step_s)} s: {run}"
+    if best.rehearsed:
+        yield "  its peak is that of a rehearsal of this very setting"
     limit = "the links" if best.link_s > best.compute_s else "arithmetic"
+    if best.step_s > 1.5 * max(best.link_s, best.compute_s):
+        limit = "starting small operations"
     yield f"  what limits it: {limit}; its largest micro-batch: source '{best.source}'"
 
 
@@ -97,6 +131,10 @@ def _assumptions(plan: Plan) -> Iterator[str]:
         "For scale: 64 GPUs for four weeks are 43,008 GPU-hours."
     )
     yield from textwrap.wrap(text, _WIDTH)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g}" if seconds >= 0.01 else f"{seconds:.4f}"
 
 
 def _count(number: float) -> str:
@@ -122,4 +160,6 @@ def _hours(hours: float) -> str:
 def _duration(seconds: float) -> str:
     if seconds >= 2 * 86400:
         return f"{seconds / 86400:.1f} days"
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.0f} minutes"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} s"
