@@ -111,12 +111,12 @@ def _verdict(plan: Plan) -> Iterator[str]:
     yield from (line if line is lines[-1] else f"{line} \\" for line in lines)  # to copy into a shell
     run = f"{_duration(plan.run_s)}, {_hours(plan.gpu_hours)}"
     yield f"  {plan.config.train.steps:,} steps of {_seconds(best.step_s)} s: {run}"
-    if best.rehearsed:
-        yield "  its peak is that of a rehearsal of this very setting"
     limit = "the links" if best.link_s > best.compute_s else "arithmetic"
     if best.step_s > 1.5 * max(best.link_s, best.compute_s):
         limit = "starting small operations"
-    yield f"  what limits it: {limit}; its largest micro-batch: source '{best.source}'"
+    yield f"  limited by {limit}"
+    how = "rehearsed as it is" if best.rehearsed else "worked out"
+    yield f"  its peak, {how}: in a micro-batch of source '{best.source}'"
 
 
 def _assumptions(plan: Plan) -> Iterator[str]:
