@@ -20,11 +20,11 @@ from spectranet.data.ratios import hidden_ratios
 from spectranet.model.build import Parts, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import start_world
-from spectranet.train.gradient_norms import GradientNorms
-from spectranet.train.journal import Journal
+from spectranet.train.journal.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
+from spectranet.train.watch.gradient_norms import GradientNorms
 
 __all__ = ["CLIP_NORM", "TEXT_TOKENS", "VOCABULARY", "Setting", "Trainer", "clip", "pairs", "tiny"]
 

@@ -27,7 +27,7 @@ from spectranet.model.build import Parts, build_model, initialise_model, select_
 from spectranet.train.distributed import leave, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 SOURCES = {"pictures": ("image", "text"), "clips": ("video", "audio", "text"), "sounds": ("audio", "text")}
 SAMPLES = 16

@@ -19,7 +19,7 @@ from spectranet.contracts import Batch, ModalityBatch
 from spectranet.train.distributed import leave, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 
 def nothing_hidden(one: ModalityBatch) -> None:

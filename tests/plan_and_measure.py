@@ -28,7 +28,7 @@ from spectranet.plan.simulate import Cost, rehearse, step_cost
 from spectranet.train.distributed import leave, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 SIZES = (1, 8, 32)
 SIZE = 8

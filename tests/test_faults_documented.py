@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from spectranet.errors import SpectraNetError
-from spectranet.train import ending
 from spectranet.train.checkpoint import CheckpointNotWritten
-from spectranet.train.finite import DivergedError
-from spectranet.train.heartbeat import LostRank
+from spectranet.train.faults.finite import DivergedError
+from spectranet.train.stopping import ending
+from spectranet.train.stopping.heartbeat import LostRank
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "faults.md").read_text()

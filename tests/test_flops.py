@@ -21,9 +21,9 @@ from spectranet.data.pipeline import Sample, Viewer
 from spectranet.model.build import Parts, build_model, initialise_model, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import start_world
-from spectranet.train.flops import FORWARD_AND_BACKWARD, EncoderFlops, decoder_flops
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.watch import Watch
+from spectranet.train.watch.flops import FORWARD_AND_BACKWARD, EncoderFlops, decoder_flops
+from spectranet.train.watch.watch import Watch
 
 SOURCES = {"pictures": ["image", "text"], "clips": ["audio", "text", "video"]}
 SAMPLES = 4

@@ -14,7 +14,7 @@ from spectranet.train.checkpoint import CheckpointError, load_checkpoint, save_c
 from spectranet.train.checkpoint.shards import state_of
 from spectranet.train.distributed import start_world
 from spectranet.train.optimizer import build_optimizer
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 
 def build(modalities: tuple[str, ...], width: int = 16, seed: int = 0):

@@ -10,8 +10,8 @@ from launch import launch
 
 from spectranet.data.failures import Failures, Skipped, tally, worst
 from spectranet.train.distributed import start_world
-from spectranet.train.failure_limit import FailureLimit
-from spectranet.train.failure_log import FailureLog
+from spectranet.train.faults.failure_limit import FailureLimit
+from spectranet.train.faults.failure_log import FailureLog
 
 # ------------------------------------------------------------------------------------------ reasons
 

@@ -9,7 +9,7 @@ import pytest
 from launch import launch
 
 from spectranet.errors import DataError
-from spectranet.train.skipped import read_skipped
+from spectranet.train.faults.skipped import read_skipped
 
 SCRIPT = Path(__file__).parent / "ranks" / "finite.py"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from spectranet.train.distributed import start_world
-from spectranet.train.journal import Journal
-from spectranet.train.line_file import LineFile
+from spectranet.train.journal.journal import Journal
+from spectranet.train.journal.line_file import LineFile
 
 
 def lines(path: Path) -> list[dict]:
@@ -76,7 +76,7 @@ def test_progress_fits_in_80_columns_with_all_that_matters(tmp_path):
     script = f"""
 from pathlib import Path
 from spectranet.train.distributed import start_world
-from spectranet.train.journal import Journal
+from spectranet.train.journal.journal import Journal
 journal = Journal(Path({str(tmp_path)!r}), 90000, 0, start_world("cpu", 1))
 journal.advance(45000, 90000, {WORST!r})
 journal.close()
@@ -119,7 +119,7 @@ def test_what_a_full_disk_refuses_is_written_once_there_is_room(tmp_path):
     script = f"""
 import resource, signal
 from pathlib import Path
-from spectranet.train.line_file import LineFile
+from spectranet.train.journal.line_file import LineFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 file = LineFile(Path({str(path)!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from launch import launch
 
-from spectranet.train.lockstep import _all_same, _hashes
+from spectranet.train.faults.lockstep import _all_same, _hashes
 
 SCRIPT = Path(__file__).parent / "ranks" / "lockstep.py"
 

@@ -13,7 +13,7 @@ import torch
 from launch import launch
 
 from spectranet.errors import ConfigError
-from spectranet.train.mesh import check_shard_ranks
+from spectranet.train.parallel.mesh import check_shard_ranks
 
 RANKS = Path(__file__).parent / "ranks"
 SHARDED = ["plain", "kept", "kept, also the graphs"]

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from spectranet.train.place import Place, Progress, born, here, told, who_holds_up
+from spectranet.train.stopping.place import Place, Progress, born, here, told, who_holds_up
 
 
 def places(count: int = 3) -> list[Place]:

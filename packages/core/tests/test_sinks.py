@@ -12,8 +12,8 @@ from throwaway import DECLARATIONS, shelf_in
 
 from spectranet.plugins import PluginHost
 from spectranet.train.distributed import start_world
-from spectranet.train.journal import Journal
-from spectranet.train.sinks import Sink, Sinks
+from spectranet.train.journal.journal import Journal
+from spectranet.train.journal.sinks import Sink, Sinks
 
 SOON_S = 20.0
 

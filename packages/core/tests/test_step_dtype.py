@@ -6,8 +6,8 @@ import pytest
 import torch
 from toy_run import COEFFICIENTS, gradients, micro_batches, toy_model
 
-from spectranet.train import parallelize
 from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.parallel import parallelize
 
 
 def one_step(**train):

@@ -16,7 +16,7 @@ from spectranet.train.lock import lock_run
 
 STUCK = """
 import os, sys, time
-from spectranet.train.stop import StopFlag
+from spectranet.train.stopping.stop import StopFlag
 phase, orphan = sys.argv[1:]
 flag = StopFlag(os.getppid() if orphan else None, grace_s=2.0)
 if phase != "set-up":

@@ -16,13 +16,13 @@ from launch import launch
 from spectranet.config.schema import SourceConfig
 from spectranet.contracts import Rows
 from spectranet.plan.gpus import gpu_named
-from spectranet.train.collapse import CollapseGuard, embedding_figures
-from spectranet.train.figures import FIGURES, meaning
-from spectranet.train.gradient_norms import GradientNorms
-from spectranet.train.loss_shares import loss_by_modality
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
-from spectranet.train.watch import Watch, peak_flops
+from spectranet.train.watch.collapse import CollapseGuard, embedding_figures
+from spectranet.train.watch.figures import FIGURES, meaning
+from spectranet.train.watch.gradient_norms import GradientNorms
+from spectranet.train.watch.loss_shares import loss_by_modality
+from spectranet.train.watch.watch import Watch, peak_flops
 
 RANKS = Path(__file__).parent / "ranks"
 REPORT = Path(__file__).parents[3] / "docs" / "report.md"

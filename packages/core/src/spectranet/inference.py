@@ -11,7 +11,7 @@ from spectranet.model.build import Parts, select_parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint
 from spectranet.train.distributed import World, start_world
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 __all__ = ["Trained", "load_trained"]
 

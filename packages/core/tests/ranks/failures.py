@@ -7,8 +7,8 @@ from pathlib import Path
 
 from spectranet.data.failures import Failures, Skipped
 from spectranet.train.distributed import leave, start_world
-from spectranet.train.failure_limit import FailureLimit
-from spectranet.train.stop import StopFlag
+from spectranet.train.faults.failure_limit import FailureLimit
+from spectranet.train.stopping.stop import StopFlag
 
 world = start_world("cpu", 1)
 seen = {"good": Failures(), "spoilt": Failures()}

@@ -12,12 +12,12 @@ import toy_run
 from spectranet.config.schema import TrainConfig
 from spectranet.contracts import Loss
 from spectranet.train.distributed import leave
-from spectranet.train.finite import FiniteGuard
-from spectranet.train.gradient_norms import GradientNorms
-from spectranet.train.journal import Journal
+from spectranet.train.faults.finite import FiniteGuard
+from spectranet.train.faults.skipped import read_skipped
+from spectranet.train.journal.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
-from spectranet.train.skipped import read_skipped
+from spectranet.train.watch.gradient_norms import GradientNorms
 
 run_dir = Path(sys.argv[1])
 model, optimizer, world = toy_run.toy_model()

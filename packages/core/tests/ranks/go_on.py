@@ -15,9 +15,9 @@ from spectranet.config.schema import CheckpointConfig
 from spectranet.train.checkpoint import CheckpointNotWritten, Saver, find_good_checkpoint, load_checkpoint
 from spectranet.train.checkpoint.peers import find_peers
 from spectranet.train.distributed import leave
-from spectranet.train.mesh import rank_mesh
 from spectranet.train.optimizer import build_optimizer
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.mesh import rank_mesh
+from spectranet.train.parallel.parallelize import build_sharded
 
 directory, out = Path(sys.argv[1]), Path(sys.argv[2])
 checkpoint, complaints = find_good_checkpoint(directory, find_peers())

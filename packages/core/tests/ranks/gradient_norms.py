@@ -9,10 +9,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 import toy_run
 
 from spectranet.train.distributed import leave, start_world
-from spectranet.train.gradient_norms import GradientNorms
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
+from spectranet.train.watch.gradient_norms import GradientNorms
 
 found = {}
 config, parts = toy_run.toy_config()

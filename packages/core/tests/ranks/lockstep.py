@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 import toy_run
 
 from spectranet.train.distributed import leave
-from spectranet.train.lockstep import DesyncError, Lockstep
+from spectranet.train.faults.lockstep import DesyncError, Lockstep
 from spectranet.train.objective_pass import ObjectivePass
 
 model, _, world = toy_run.toy_model()

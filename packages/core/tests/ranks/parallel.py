@@ -22,7 +22,7 @@ from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint, s
 from spectranet.train.distributed import leave, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 VARIANTS = {
     "plain": {},

@@ -11,7 +11,7 @@ import toy_run
 from spectranet.config.schema import SourceConfig
 from spectranet.train.distributed import leave
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.watch import Watch
+from spectranet.train.watch.watch import Watch
 
 config, parts = toy_run.toy_config(steps=2, global_batch=toy_run.GLOBAL_BATCH)
 config.run_dir = "."

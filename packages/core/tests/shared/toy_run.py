@@ -12,7 +12,7 @@ from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World, start_world
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
-from spectranet.train.parallelize import build_sharded
+from spectranet.train.parallel.parallelize import build_sharded
 
 COEFFICIENTS = {"masked": 1.0, "pair": 0.5}
 GLOBAL_BATCH = 16

@@ -27,14 +27,14 @@ def reproduce(step_dir: str, overrides: tuple[str, ...], checkpoint: str | None)
     spectranet reproduce runs/demo/skipped/step-00000012 train.precision=fp32 train.device=cpu
     """
     from spectranet.config import load_config
-    from spectranet.train.skipped import read_skipped, read_step
+    from spectranet.train.faults.skipped import read_skipped, read_step
 
     folder = Path(step_dir)
     read_step(folder)
     run_dir = folder.absolute().parent.parent
     resolved = load_config([str(folder / "config.yaml")], [f"run_dir={run_dir}", *overrides])
 
-    from spectranet.train.reproduce import replay
+    from spectranet.train.faults.reproduce import replay
 
     for line in replay(read_skipped(folder), resolved, Path(checkpoint) if checkpoint else None).lines():
         click.echo(line)

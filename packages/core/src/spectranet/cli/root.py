@@ -63,7 +63,7 @@ def root() -> None:
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 a fault of ours, 2 a mistake that the user can mend, 130 interrupted.
 
-    Training adds 3 (diverged) and 75 (stopped by a scheduler, to be repeated); see ``train/stop.py``.
+    Training adds 3 (diverged) and 75 (stopped by a scheduler, to be repeated); see ``train/stopping/``.
 
     With SPECTRANET_DEBUG=1 mistakes come with their traceback.
     """

@@ -29,9 +29,9 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
 
     resolved = load_config(list(configs), list(overrides), plugins, training=True)
 
-    from spectranet.train.ending import FAULT, Stopped, say
     from spectranet.train.run import train as run_training
     from spectranet.train.set_up import set_up
+    from spectranet.train.stopping.ending import FAULT, Stopped, say
 
     try:
         run = set_up(resolved, launcher)

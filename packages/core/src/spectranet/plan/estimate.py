@@ -11,7 +11,7 @@ from spectranet.plan.gpus import Gpu
 from spectranet.plan.growth import Growth
 from spectranet.plan.settings import Setting, StepMix
 from spectranet.plan.simulate import Cost, Phase
-from spectranet.train.accumulation import FILLS_WITH_ZEROS
+from spectranet.train.parallel.accumulation import FILLS_WITH_ZEROS
 
 __all__ = ["MARGIN", "STATE_BYTES", "Assumed", "Estimate", "Weights", "estimate"]
 

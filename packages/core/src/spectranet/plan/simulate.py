@@ -34,10 +34,10 @@ from spectranet.plan.batches import imagined_batch, largest_batch
 from spectranet.plan.imagined import Answers
 from spectranet.plan.meter import Meter
 from spectranet.train.distributed import World
-from spectranet.train.mesh import check_shard_ranks, rank_mesh
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import build_optimizer, fill_gradients
-from spectranet.train.parallelize import make_sharder, shard_root
+from spectranet.train.parallel.mesh import check_shard_ranks, rank_mesh
+from spectranet.train.parallel.parallelize import make_sharder, shard_root
 
 __all__ = ["Cost", "Phase", "PlanError", "Rehearsal", "rehearse", "step_cost"]
 
@@ -211,7 +211,7 @@ def _imagined_world(ranks: int, shard_ranks: int | None = None) -> Iterator[Worl
     """A process group of ``ranks`` in which nobody else is.
 
     Raises:
-        ConfigError: see :func:`spectranet.train.mesh.check_shard_ranks`.
+        ConfigError: see :func:`spectranet.train.parallel.mesh.check_shard_ranks`.
         PlanError: this process has a process group already.
     """
     if dist.is_initialized():

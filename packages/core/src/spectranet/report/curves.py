@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from spectranet.report.numbers import linear_ticks, log_ticks, short
 from spectranet.report.records import Point
-from spectranet.train.figures import meaning
+from spectranet.train.watch.figures import meaning
 
 __all__ = ["Curve", "Frame", "binned", "draw", "draw_together", "grid", "smoothed"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 
 from spectranet.errors import ConfigError
-from spectranet.train.mesh import check_shard_ranks, rank_mesh
+from spectranet.train.parallel.mesh import check_shard_ranks, rank_mesh
 
 __all__ = ["World", "leave", "meet", "start_world"]
 
@@ -61,7 +61,7 @@ class World:
         """
         if self.size == 1:
             return rows, slice(0, len(rows))
-        mine = torch.tensor([len(rows)], device=rows.device)
+        mine = torch.tensor([len(rows)])  # on the CPU: a GPU is not waited for
         counts = [torch.empty_like(mine) for _ in range(self.size)]
         dist.all_gather(counts, mine)
         sizes = [int(count) for count in counts]
@@ -93,7 +93,7 @@ def start_world(
     """Join the process group that ``torchrun`` describes, or be a group of one.
 
     Args:
-        shard_ranks: see :func:`spectranet.train.mesh.rank_mesh`.
+        shard_ranks: see :func:`spectranet.train.parallel.mesh.rank_mesh`.
 
     Raises:
         ConfigError: cuda is asked for and not there; the ranks cannot be cut into groups of ``shard_ranks``.

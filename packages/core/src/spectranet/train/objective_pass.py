@@ -28,9 +28,9 @@ from spectranet.contracts import Batch, Encoded, Rows
 from spectranet.errors import PluginError
 from spectranet.model.move import to_device
 from spectranet.model.spectranet import SpectraNet
-from spectranet.train.accumulation import Accumulation
 from spectranet.train.distributed import World
-from spectranet.train.lockstep import Lockstep
+from spectranet.train.faults.lockstep import Lockstep
+from spectranet.train.parallel.accumulation import Accumulation
 
 __all__ = ["ObjectivePass", "StepLosses"]
 

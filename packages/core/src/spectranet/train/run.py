@@ -17,23 +17,23 @@ from spectranet.tasks.gallery import write_gallery
 from spectranet.tasks.runner import run_tasks
 from spectranet.train.checkpoint import Saver
 from spectranet.train.distributed import World
-from spectranet.train.ending import Stopped
-from spectranet.train.failure_limit import FailureLimit
-from spectranet.train.failure_log import FailureLog
-from spectranet.train.finite import FiniteGuard
-from spectranet.train.gradient_norms import GradientNorms
-from spectranet.train.heartbeat import Heartbeat
-from spectranet.train.journal import Journal
-from spectranet.train.lockstep import Lockstep
-from spectranet.train.loss_shares import loss_by_modality
+from spectranet.train.faults.failure_limit import FailureLimit
+from spectranet.train.faults.failure_log import FailureLog
+from spectranet.train.faults.finite import FiniteGuard
+from spectranet.train.faults.lockstep import Lockstep
+from spectranet.train.faults.roll_back import RollBack
+from spectranet.train.journal.journal import Journal
 from spectranet.train.objective_pass import ObjectivePass, StepLosses
 from spectranet.train.optimizer import fill_gradients, learning_rate
-from spectranet.train.place import Progress
-from spectranet.train.roll_back import RollBack
 from spectranet.train.same_data import usable_everywhere
 from spectranet.train.snapshot import save
-from spectranet.train.stop import StopFlag
-from spectranet.train.watch import Watch, is_logged
+from spectranet.train.stopping.ending import Stopped
+from spectranet.train.stopping.heartbeat import Heartbeat
+from spectranet.train.stopping.place import Progress
+from spectranet.train.stopping.stop import StopFlag
+from spectranet.train.watch.gradient_norms import GradientNorms
+from spectranet.train.watch.loss_shares import loss_by_modality
+from spectranet.train.watch.watch import Watch, is_logged
 
 __all__ = ["Run", "train"]
 
@@ -135,6 +135,7 @@ def take_steps(run: Run) -> None:
             raise run.failure_limit.error(run.world, done, run.directory)
         if config.eval.every and done % config.eval.every == 0 and done < steps:
             with run.watch.pause():
+                run.saver.wait()  # what is saved gets its name now: an evaluation may be long
                 evaluate(run, done)
         run.progress.enter("data")
 

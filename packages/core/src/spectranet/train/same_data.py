@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from spectranet.train.distributed import World
-from spectranet.train.place import Progress
-from spectranet.train.stop import StopFlag
+from spectranet.train.stopping.place import Progress
+from spectranet.train.stopping.stop import StopFlag
 
 __all__ = ["require_same_data", "usable_everywhere"]
 

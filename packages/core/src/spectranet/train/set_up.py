@@ -25,20 +25,20 @@ from spectranet.train.checkpoint import (
 )
 from spectranet.train.checkpoint.peers import find_peers
 from spectranet.train.distributed import World, start_world
-from spectranet.train.failure_limit import FailureLimit
-from spectranet.train.failure_log import FailureLog
-from spectranet.train.gradient_norms import GradientNorms
-from spectranet.train.heartbeat import Heartbeat
-from spectranet.train.journal import Journal
+from spectranet.train.faults.failure_limit import FailureLimit
+from spectranet.train.faults.failure_log import FailureLog
+from spectranet.train.journal.journal import Journal
 from spectranet.train.lock import lock_run
 from spectranet.train.optimizer import build_optimizer
-from spectranet.train.parallelize import build_sharded
-from spectranet.train.place import Progress
+from spectranet.train.parallel.parallelize import build_sharded
 from spectranet.train.run import Run
 from spectranet.train.same_data import require_same_data
 from spectranet.train.snapshot import announcer, describe_run
-from spectranet.train.stop import StopFlag
-from spectranet.train.watch import Watch
+from spectranet.train.stopping.heartbeat import Heartbeat
+from spectranet.train.stopping.place import Progress
+from spectranet.train.stopping.stop import StopFlag
+from spectranet.train.watch.gradient_norms import GradientNorms
+from spectranet.train.watch.watch import Watch
 
 __all__ = ["make_run_directory", "open_stream", "set_up"]
 

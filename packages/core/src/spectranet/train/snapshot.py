@@ -15,8 +15,8 @@ import spectranet
 from spectranet.config import config_to_dict
 from spectranet.model.build import count_parameters
 from spectranet.plugins import PluginHost
-from spectranet.train.journal import Journal
-from spectranet.train.stop import StopFlag
+from spectranet.train.journal.journal import Journal
+from spectranet.train.stopping.stop import StopFlag
 
 if TYPE_CHECKING:
     from spectranet.train.run import Run

@@ -44,7 +44,7 @@ from spectranet.train.checkpoint.shards import (
     write,
 )
 from spectranet.train.distributed import World
-from spectranet.train.ending import NOT_SAVED
+from spectranet.train.stopping.ending import NOT_SAVED
 
 __all__ = ["CheckpointNotWritten", "Saver", "save_checkpoint"]
 

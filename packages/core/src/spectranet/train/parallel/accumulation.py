@@ -28,7 +28,7 @@ from torch.distributed.fsdp import FSDPModule
 from spectranet.contracts import Batch
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
-from spectranet.train.mesh import replicas_of
+from spectranet.train.parallel.mesh import replicas_of
 
 __all__ = ["FILLS_WITH_ZEROS", "Accumulation"]
 

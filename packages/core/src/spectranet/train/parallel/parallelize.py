@@ -13,10 +13,10 @@ from spectranet.config.schema import Config, TrainConfig
 from spectranet.model.build import Parts, build_model, initialise_model
 from spectranet.model.decoder import DecoderBlock
 from spectranet.model.spectranet import SpectraNet
-from spectranet.train.accumulation import FILLS_WITH_ZEROS
 from spectranet.train.distributed import World
-from spectranet.train.recompute import recompute_activations
-from spectranet.train.step_dtype import cast_block, cast_calls
+from spectranet.train.parallel.accumulation import FILLS_WITH_ZEROS
+from spectranet.train.parallel.recompute import recompute_activations
+from spectranet.train.parallel.step_dtype import cast_block, cast_calls
 
 __all__ = ["build_sharded", "make_sharder", "needs_sharding", "shard_root"]
 
@@ -71,8 +71,8 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
 
     A head that only one rank's batch happened to use must still take part in the reduction, with
     zeros: otherwise ranks reduce tensors of different sizes. Which units those are in a micro-batch is
-    said in :mod:`spectranet.train.accumulation`. Before torch 2.13 FSDP cannot do that itself, so there
-    the model touches every parameter of its objectives.
+    said in :mod:`spectranet.train.parallel.accumulation`. Before torch 2.13 FSDP cannot do that itself, so
+    there the model touches every parameter of its objectives.
     """
     if not needs_sharding(config, world):
         if config.precision == "bf16":

@@ -22,10 +22,10 @@ from spectranet.train.checkpoint import (
     verify_checkpoint,
 )
 from spectranet.train.distributed import start_world
-from spectranet.train.first_fault import Fault, FirstFault, faulty_operation
+from spectranet.train.faults.first_fault import Fault, FirstFault, faulty_operation
+from spectranet.train.faults.skipped import SkippedStep, all_finite
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.parallelize import build_sharded
-from spectranet.train.skipped import SkippedStep, all_finite
+from spectranet.train.parallel.parallelize import build_sharded
 
 __all__ = ["Replay", "replay"]
 

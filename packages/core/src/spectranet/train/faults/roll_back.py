@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint
-from spectranet.train.finite import DivergedError, FiniteGuard
+from spectranet.train.faults.finite import DivergedError, FiniteGuard
 
 if TYPE_CHECKING:
     from spectranet.train.run import Run

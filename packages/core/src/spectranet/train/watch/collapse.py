@@ -51,7 +51,7 @@ def embedding_figures(rows: Mapping[str, Mapping[str, Rows]], terms: frozenset[s
 
 def _similarities(a_RE: Tensor, b_RE: Tensor, ids_a_R: Tensor, ids_b_R: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cosine within a sample and between samples, without a matrix of all pairs."""
-    _, sample_R = torch.cat([ids_a_R, ids_b_R]).unique(return_inverse=True)
+    _, sample_R = torch.cat([ids_a_R, ids_b_R]).unique(return_inverse=True)  # on the host, as ids are
     samples = int(sample_R.max()) + 1
     sums_a_SE, count_a_S = _by_sample(a_RE, sample_R[: len(a_RE)], samples)
     sums_b_SE, count_b_S = _by_sample(b_RE, sample_R[len(a_RE) :], samples)
@@ -62,8 +62,9 @@ def _similarities(a_RE: Tensor, b_RE: Tensor, ids_a_R: Tensor, ids_b_R: Tensor) 
 
 
 def _by_sample(rows_RE: Tensor, sample_R: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-    sums_SE = rows_RE.new_zeros(samples, rows_RE.shape[1]).index_add_(0, sample_R, rows_RE)
-    return sums_SE, torch.bincount(sample_R, minlength=samples)
+    index_R, count_S = sample_R, torch.bincount(sample_R, minlength=samples)
+    index_R, count_S = (each.to(rows_RE.device, non_blocking=True) for each in (index_R, count_S))
+    return rows_RE.new_zeros(samples, rows_RE.shape[1]).index_add_(0, index_R, rows_RE), count_S
 
 
 class CollapseGuard:

@@ -22,12 +22,12 @@ from spectranet.contracts import Batch
 from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.plan.gpus import gpu_named
-from spectranet.train.collapse import CollapseGuard, embedding_figures
 from spectranet.train.distributed import World
-from spectranet.train.flops import FORWARD_AND_BACKWARD, decoder_flops, head_flops
-from spectranet.train.memory import disk_free_gib, memory_peak_gib
-from spectranet.train.moments import Moments
-from spectranet.train.tokens import TokenCount
+from spectranet.train.watch.collapse import CollapseGuard, embedding_figures
+from spectranet.train.watch.flops import FORWARD_AND_BACKWARD, decoder_flops, head_flops
+from spectranet.train.watch.memory import disk_free_gib, memory_peak_gib
+from spectranet.train.watch.moments import Moments
+from spectranet.train.watch.tokens import TokenCount
 
 __all__ = ["Watch", "is_logged", "peak_flops"]
 

@@ -22,8 +22,8 @@ from spectranet.contracts import Batch
 from spectranet.errors import SpectraNetError
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
-from spectranet.train.journal import Journal
-from spectranet.train.skipped import KEPT, all_finite, write_batches, write_step
+from spectranet.train.faults.skipped import KEPT, all_finite, write_batches, write_step
+from spectranet.train.journal.journal import Journal
 
 __all__ = ["DivergedError", "FiniteGuard"]
 

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from spectranet.contracts import Batch
 from spectranet.model.spectranet import SpectraNet
-from spectranet.train.skipped import all_finite
+from spectranet.train.faults.skipped import all_finite
 
 __all__ = ["Fault", "FirstFault", "faulty_operation"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from spectranet.config import Config
 from spectranet.contracts import Batch, Modality
-from spectranet.train.flops import EncoderFlops
+from spectranet.train.watch.flops import EncoderFlops
 
 __all__ = ["TokenCount"]
 

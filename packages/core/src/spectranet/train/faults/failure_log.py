@@ -17,7 +17,7 @@ from typing import Any
 
 from spectranet.data.failures import Skipped
 from spectranet.train.distributed import World
-from spectranet.train.journal import drop_records_from
+from spectranet.train.journal.journal import drop_records_from
 
 __all__ = ["FailureLog"]
 

@@ -6,8 +6,8 @@ key-value store by which the ranks have met. A rank that makes no progress looks
 others; when ``train.timeout_s`` has passed it names the rank that is behind, or silent, or gone. All ranks
 that can end then do, together, with exit code 76.
 
-The loop pays some attribute writes a step (:class:`spectranet.train.place.Progress`), the store a small
-record of each rank every few seconds. Records of others are read only by a rank that does not go on.
+The loop pays some attribute writes a step (:class:`spectranet.train.stopping.place.Progress`), the store a
+small record of each rank every few seconds. Records of others are read only by a rank that does not go on.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import torch.distributed as dist
 
 from spectranet.errors import SpectraNetError
 from spectranet.train.distributed import World
-from spectranet.train.ending import LOST_RANK, end_at_once, say
-from spectranet.train.place import Place, Progress, here, told, who_holds_up
+from spectranet.train.stopping.ending import LOST_RANK, end_at_once, say
+from spectranet.train.stopping.place import Place, Progress, here, told, who_holds_up
 
 __all__ = ["Heartbeat", "LostRank"]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from spectranet.train.distributed import World
-from spectranet.train.ending import (
+from spectranet.train.stopping.ending import (
     INTERRUPTED,
     RESUME_ME,
     SIGNALS,
@@ -112,7 +112,7 @@ class StopFlag:
         """
         took_s = time.monotonic() - self._step_began_s
         numbers = [*self.flags(), took_s, *counts]
-        summed = world.sum(torch.tensor(numbers, dtype=torch.float64, device=world.device)).tolist()
+        summed = world.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()  # on the CPU, as check()
         interrupted, resume_me, took_s, *sums = summed
         self._pace(took_s / world.size)
         return INTERRUPTED if interrupted else RESUME_ME if resume_me else 0, sums

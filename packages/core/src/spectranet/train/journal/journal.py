@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from spectranet.train.distributed import World
-from spectranet.train.line_file import LineFile
-from spectranet.train.sinks import Sinks
+from spectranet.train.journal.line_file import LineFile
+from spectranet.train.journal.sinks import Sinks
 
 __all__ = ["Journal", "drop_records_from"]
 

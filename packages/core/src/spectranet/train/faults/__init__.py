@@ -1,0 +1,1 @@
+"""What goes wrong inside a step: not finite, out of step, samples that fail."""

@@ -1,0 +1,1 @@
+"""How is the model spread over ranks, and what do they send each other?"""

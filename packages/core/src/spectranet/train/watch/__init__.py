@@ -1,0 +1,1 @@
+"""What is measured beside the loop: speed, memory, shares, norms, collapse."""
