@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectranet import Batch, Rows
 from spectranet_objectives.config import TemporalConfig
-from spectranet_objectives.temporal import Temporal, next_segment_loss, pool_segments
+from spectranet_objectives.temporal import Temporal, next_segment_loss, pool_segments, seen_segments
 
 ALL = ("audio", "text", "video")
 
@@ -89,7 +89,8 @@ def test_segments_are_means_of_their_visible_tokens(av_batch: Batch) -> None:
     encoded = encode(av_batch)["video"]
     poison = encoded.tokens_BND.masked_fill(~encoded.valid_BN.unsqueeze(-1), torch.nan)
     encoded.tokens_BND = poison  # what stands at padding must not matter
-    mean_BSD, seen_BS = pool_segments(encoded)
+    seen_BS = seen_segments(av_batch.modalities["video"])
+    mean_BSD = pool_segments(encoded, seen_BS.shape[1])
     # two tokens a segment; sample 0 hides tokens 0 and 1, so its segment 0 is not seen
     assert seen_BS.tolist() == [
         [False, True, True, True],

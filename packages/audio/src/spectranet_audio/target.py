@@ -25,7 +25,7 @@ class MelHead(nn.Module):
         target_BHM = gather_tokens(batch.data["mel"], batch.hidden_BH).float()
         error_BH = (self.predict(states_BHD).float() - target_BHM).abs().mean(-1)
         valid_BH = batch.hidden_valid_BH
-        return Loss(sum=(error_BH * valid_BH).sum(), weight=float(valid_BH.sum()))
+        return Loss(sum=(error_BH * valid_BH).sum(), weight=valid_BH.sum())
 
     def flops(self, hidden: int) -> int:
         """Forward, of so many hidden frames."""

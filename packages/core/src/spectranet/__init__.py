@@ -37,7 +37,7 @@ from spectranet.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from spectranet.model.cross_entropy import chunked_cross_entropy
-    from spectranet.model.functional import gather_tokens, sincos_position
+    from spectranet.model.functional import gather_tokens, select_tokens, sincos_position
     from spectranet.model.initialise import init_linear, init_transformers
 
 __version__ = "0.1.0"
@@ -45,6 +45,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "chunked_cross_entropy": "spectranet.model.cross_entropy",
     "gather_tokens": "spectranet.model.functional",
+    "select_tokens": "spectranet.model.functional",
     "sincos_position": "spectranet.model.functional",
     "init_linear": "spectranet.model.initialise",
     "init_transformers": "spectranet.model.initialise",
@@ -84,6 +85,7 @@ __all__ = [
     "init_transformers",
     "lazy",
     "option",
+    "select_tokens",
     "sincos_position",
 ]
 

@@ -147,6 +147,12 @@ class ModalityBatch:
     content_B: torch.Tensor
     """int64: hash of the undecoded bytes; equal inputs have equal values."""
 
+    @property
+    def host(self) -> ModalityBatch:
+        """The same before it was moved to a GPU. How many, how long, whether any: such questions to masks
+        and indices are asked here, since a GPU is waited for until it answers."""
+        return vars(self).get("_host", self)  # type: ignore[no-any-return]
+
 
 @dataclass
 class Batch:
@@ -158,6 +164,11 @@ class Batch:
     """int64: identity of each sample within the step's global batch, the same on every rank."""
     modalities: dict[str, ModalityBatch] = field(default_factory=dict)
     """Sorted by name."""
+
+    @property
+    def host(self) -> Batch:
+        """The same before it was moved to a GPU, see :attr:`ModalityBatch.host`."""
+        return vars(self).get("_host", self)  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -216,8 +227,10 @@ class Loss:
 
     sum: torch.Tensor
     """Scalar, at least fp32."""
-    weight: float
-    metrics: dict[str, float] = field(default_factory=dict)
+    weight: float | torch.Tensor
+    """0-D where it is a tensor; a number for a loss over the global batch, since it is left out where 0."""
+    metrics: dict[str, float | torch.Tensor] = field(default_factory=dict)
+    """Numbers, or 0-D tensors, which are read in the steps that are logged."""
 
 
 @dataclass
@@ -226,7 +239,7 @@ class Rows:
 
     Attributes:
         vectors_RE: (R, E).
-        ids_RI: (R, I) int64: whom each row belongs to, for example (sample,) or (sample, segment).
+        ids_RI: (R, I) int64, on the host: whom each row belongs to, such as (sample,) or (sample, segment).
     """
 
     vectors_RE: torch.Tensor

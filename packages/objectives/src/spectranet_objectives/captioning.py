@@ -22,6 +22,7 @@ from spectranet import (
     Loss,
     Queries,
     chunked_cross_entropy,
+    select_tokens,
     sincos_position,
 )
 from spectranet_objectives.config import CaptioningConfig
@@ -99,12 +100,12 @@ class Captioning(nn.Module):
     ) -> dict[str, Loss]:
         if states_BQD is None or not self._applies(batch):
             return {}
-        targets_BQ = self._targets(batch)
+        asked_BQ = self._targets(batch.host) >= 0
+        targets_R = select_tokens(self._targets(batch), asked_BQ)
         table_VD = self.embedding_VD if self.output_VD is None else self.output_VD
         assert table_VD is not None
-        asked_BQ = targets_BQ >= 0
-        loss = chunked_cross_entropy(states_BQD[asked_BQ], table_VD, targets_BQ[asked_BQ])
-        return {self.term: Loss(loss, float(asked_BQ.sum()))}
+        loss = chunked_cross_entropy(select_tokens(states_BQD, asked_BQ), table_VD, targets_R)
+        return {self.term: Loss(loss, float(len(targets_R)))}
 
     def _applies(self, batch: Batch) -> bool:
         """Whether there is a text of two tokens or more, and something else to write it from."""

@@ -105,9 +105,8 @@ class Contrastive(nn.Module):
         for name, head in self.heads.items():
             if name in encoded:
                 vectors_BE = F.normalize(head(encoded[name].pooled_BD).float(), dim=-1, eps=1e-6)
-                rows[name] = Rows(
-                    vectors_BE, torch.stack([batch.ids_B, batch.modalities[name].content_B], dim=1)
-                )
+                ids_BI = torch.stack([batch.host.ids_B, batch.host.modalities[name].content_B], dim=1)
+                rows[name] = Rows(vectors_BE, ids_BI)
         return rows
 
     def flops(self, batch: Batch) -> int:
@@ -125,44 +124,49 @@ class Contrastive(nn.Module):
             index_a_R, index_b_R = matched(rows[a].ids_RI[:, 0], rows[b].ids_RI[:, 0])
             if len(index_a_R) == 0:
                 continue
-            a_RE = rows[a].vectors_RE.index_select(0, index_a_R)
-            b_RE = rows[b].vectors_RE.index_select(0, index_b_R)
-            keep = None
-            if self.ignores_same_content:
-                keep = _distinct(rows[a].ids_RI[index_a_R, 1], rows[b].ids_RI[index_b_R, 1])
+            a_RE, content_a_R = _pick(rows[a], index_a_R)
+            b_RE, content_b_R = _pick(rows[b], index_b_R)
+            keep = _distinct(content_a_R, content_b_R) if self.ignores_same_content else None
             if bias_1 is None:
                 loss, recall = info_nce(a_RE, b_RE, scale_1, keep)
             else:
                 loss, right_R = sigmoid_pair_loss(a_RE, b_RE, scale_1, bias_1, keep)
-                recall = float(right_R.float().mean())
+                recall = right_R.float().mean()
             metrics = {
                 "R@1": recall,
-                "scale": float(scale_1.detach()),
-                f"std_{a}": float(spread(a_RE.detach()).mean()),
-                f"std_{b}": float(spread(b_RE.detach()).mean()),
+                "scale": scale_1.detach().squeeze(),
+                f"std_{a}": spread(a_RE.detach()).mean(),
+                f"std_{b}": spread(b_RE.detach()).mean(),
             }
             losses[f"contrastive.{a}-{b}"] = Loss(loss, float(len(a_RE)), metrics)
         return losses
 
 
-def info_nce(a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> tuple[Tensor, float]:
+def info_nce(a_RE: Tensor, b_RE: Tensor, scale_1: Tensor, keep: Keep | None = None) -> tuple[Tensor, Tensor]:
     """Symmetric InfoNCE, row i of ``a`` belonging to row i of ``b``: (sum over the rows, R@1).
 
     van den Oord et al. 2018; symmetric as in Radford et al. 2021, figure 3.
     """
     found = reduce_both_ways(a_RE, b_RE, scale_1, keep)
     loss_R = (found.lse_R + found.lse_C) / 2 - found.positive_R
-    return loss_R.sum(), float(torch.cat([found.right_R, found.right_C]).float().mean())
+    return loss_R.sum(), torch.cat([found.right_R, found.right_C]).float().mean()
 
 
 def matched(ids_a_R: Tensor, ids_b_R: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the samples that both have stand in either, in the order of their ids.
+    """Where the samples that both have stand in either, in the order of their ids, which are on the host.
 
     The order makes the sums the same however the rows were gathered.
     """
     sorted_a, order_a = ids_a_R.sort()
     sorted_b, order_b = ids_b_R.sort()
     return order_a[torch.isin(sorted_a, sorted_b)], order_b[torch.isin(sorted_b, sorted_a)]
+
+
+def _pick(rows: Rows, index_R: Tensor) -> tuple[Tensor, Tensor]:
+    """The vectors of some rows and the hash of their contents, where the vectors are."""
+    device = rows.vectors_RE.device
+    picked_RE = rows.vectors_RE.index_select(0, index_R.to(device, non_blocking=True))
+    return picked_RE, rows.ids_RI[index_R, 1].to(device, non_blocking=True)
 
 
 def _distinct(content_a_R: Tensor, content_b_R: Tensor) -> Keep:

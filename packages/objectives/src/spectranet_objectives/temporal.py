@@ -16,12 +16,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spectranet import Batch, BuildContext, Encoded, Loss, Rows, init_linear
+from spectranet import (
+    Batch,
+    BuildContext,
+    Encoded,
+    Loss,
+    ModalityBatch,
+    Rows,
+    gather_tokens,
+    init_linear,
+    select_tokens,
+)
 from spectranet_objectives.config import TemporalConfig
 from spectranet_objectives.spread import spread
 from spectranet_objectives.streaming import reduce_rows
 
-__all__ = ["Temporal", "build", "next_segment_loss", "pool_segments"]
+__all__ = ["Temporal", "build", "next_segment_loss", "pool_segments", "seen_segments"]
 
 
 class Temporal(nn.Module):
@@ -55,10 +65,11 @@ class Temporal(nn.Module):
         rows = {}
         for name, head in self.heads.items():
             if name in encoded:
-                mean_BSD, seen_BS = pool_segments(encoded[name])
-                z_RE = F.normalize(head(mean_BSD[seen_BS]).float(), dim=-1, eps=1e-6)
+                seen_BS = seen_segments(batch.host.modalities[name])
+                mean_BSD = pool_segments(encoded[name], seen_BS.shape[1])
+                z_RE = F.normalize(head(select_tokens(mean_BSD, seen_BS)).float(), dim=-1, eps=1e-6)
                 sample_R, segment_R = seen_BS.nonzero(as_tuple=True)
-                rows[name] = Rows(z_RE, torch.stack([batch.ids_B[sample_R], segment_R], dim=1))
+                rows[name] = Rows(z_RE, torch.stack([batch.host.ids_B[sample_R], segment_R], dim=1))
         return rows
 
     def global_loss(self, rows: Mapping[str, Rows]) -> dict[str, Loss]:
@@ -68,7 +79,7 @@ class Temporal(nn.Module):
                 continue
             z_RE, ids_RI = rows[name].vectors_RE, rows[name].ids_RI
             std_E = spread(z_RE)
-            metrics = {"std": float(std_E.detach().mean())}
+            metrics: dict[str, float | Tensor] = {"std": std_E.detach().mean()}
             loss, anchors, right = next_segment_loss(
                 z_RE, ids_RI, self.config.margin, self.config.temperature
             )
@@ -82,15 +93,22 @@ class Temporal(nn.Module):
         return losses
 
 
-def pool_segments(encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """Mean token of each segment, (B, S, D), and whether it has visible tokens, (B, S).
+def seen_segments(batch: ModalityBatch) -> Tensor:
+    """Which segments have visible tokens, bool (B, S)."""
+    segment_BV = gather_tokens(batch.segment_BN, batch.visible_BV).masked_fill(~batch.visible_valid_BV, -1)
+    segments = int(segment_BV.max()) + 1 if segment_BV.numel() else 0
+    seen_BS = torch.zeros(len(segment_BV), 1 + segments, dtype=torch.bool)  # the first: of none
+    return seen_BS.scatter_(1, segment_BV + 1, True)[:, 1:]
+
+
+def pool_segments(encoded: Encoded, segments: int) -> Tensor:
+    """Mean visible token of each segment, (B, S, D); zero where there is none.
 
     Summed in fp32, returned in the tokens' dtype. Tokens of segment -1 belong to none.
     """
     tokens_BVD = encoded.tokens_BND
     counted_BV = encoded.valid_BN & (encoded.segment_BN >= 0)
-    segments = int(encoded.segment_BN.max()) + 1 if encoded.segment_BN.numel() else 0
-    index_BV = encoded.segment_BN.long().clamp_min(0)
+    index_BV = encoded.segment_BN.long().clamp(0, max(0, segments - 1))
     count_BS = tokens_BVD.new_zeros(len(tokens_BVD), segments, dtype=torch.float32)
     sum_BSD = torch.zeros_like(count_BS).unsqueeze(-1).repeat(1, 1, tokens_BVD.shape[-1])
     if segments:
@@ -99,37 +117,49 @@ def pool_segments(encoded: Encoded) -> tuple[Tensor, Tensor]:
         counted_BVD = tokens_BVD.float().masked_fill(~counted_BV.unsqueeze(-1), 0)
         sum_BSD.scatter_add_(1, index_BV.unsqueeze(-1).expand_as(counted_BVD), counted_BVD)
     mean_BSD = sum_BSD / count_BS.clamp_min(1).unsqueeze(-1)
-    return mean_BSD.to(tokens_BVD.dtype), count_BS > 0
+    return mean_BSD.to(tokens_BVD.dtype)
 
 
 def next_segment_loss(
     z_RE: Tensor, ids_RI: Tensor, margin: int, temperature: float
-) -> tuple[Tensor, int, float]:
-    """InfoNCE of every segment whose successor is there: (sum, anchors, anchors that find it first)."""
+) -> tuple[Tensor, int, Tensor]:
+    """InfoNCE of every segment whose successor is there: (sum, anchors, anchors that find it first).
+
+    Who is whose successor is found on the host, where the ids are.
+    """
     _, sample_R = ids_RI[:, 0].unique(return_inverse=True)
     segment_R = ids_RI[:, 1]
     # a stride one more than the segments, so that a clip's last is not followed by the next clip's first
     place_R, order_R = (sample_R * (segment_R.max() + 2) + segment_R).sort()
-    z_RE, sample_R, segment_R = z_RE[order_R], sample_R[order_R], segment_R[order_R]
+    sample_R, segment_R = sample_R[order_R], segment_R[order_R]
     anchor_A = (place_R[1:] == place_R[:-1] + 1).nonzero().squeeze(1)
     if len(anchor_A) == 0:
-        return z_RE.sum() * 0, 0, 0.0
+        return z_RE.sum() * 0, 0, z_RE.new_zeros(())
     positive_A = anchor_A + 1
     # a positive is the column of its row's number; then come the segments that are nobody's positive
     other = torch.ones_like(sample_R, dtype=torch.bool)
     other[positive_A] = False
     column_C = torch.cat([positive_A, other.nonzero().squeeze(1)])
 
+    def on_device(index: Tensor) -> Tensor:
+        return index.to(z_RE.device, non_blocking=True)
+
+    # sample, segment, and which column is the positive
+    anchor_A3 = on_device(torch.stack([sample_R[anchor_A], segment_R[anchor_A], positive_A], dim=1))
+    column_C3 = on_device(torch.stack([sample_R[column_C], segment_R[column_C], column_C], dim=1))
+
     def keep(rows: slice, columns: slice) -> Tensor:
-        anchor, column = anchor_A[rows, None], column_C[columns]
-        kept: Tensor = sample_R[anchor] != sample_R[column]
-        kept |= (segment_R[anchor] - segment_R[column]).abs() >= margin
-        kept |= positive_A[rows, None] == column
+        anchor, column = anchor_A3[rows, None], column_C3[columns]
+        kept: Tensor = anchor[..., 0] != column[..., 0]
+        kept |= (anchor[..., 1] - column[..., 1]).abs() >= margin
+        kept |= anchor[..., 2] == column[..., 2]
         return kept
 
+    anchor_AE = z_RE.index_select(0, on_device(order_R[anchor_A]))
+    column_CE = z_RE.index_select(0, on_device(order_R[column_C]))
     scale_1 = z_RE.new_full((1,), 1 / temperature)
-    found = reduce_rows(z_RE[anchor_A], z_RE[column_C], scale_1, keep)
-    return (found.lse_R - found.positive_R).sum(), len(anchor_A), float(found.right_R.sum())
+    found = reduce_rows(anchor_AE, column_CE, scale_1, keep)
+    return (found.lse_R - found.positive_R).sum(), len(anchor_A), found.right_R.sum()
 
 
 def build(config: TemporalConfig, context: BuildContext) -> Temporal:

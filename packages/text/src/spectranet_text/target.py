@@ -34,7 +34,7 @@ class TextHead(nn.Module):
             targets_BH.flatten(),
             bias_V=self.vocabulary.bias,
         )
-        return Loss(sum=total, weight=float(batch.hidden_valid_BH.sum()))
+        return Loss(sum=total, weight=batch.hidden_valid_BH.sum())
 
     def flops(self, hidden: int) -> int:
         """Forward, of so many hidden tokens."""

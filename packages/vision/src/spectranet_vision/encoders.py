@@ -37,7 +37,7 @@ class ImageEncoder(nn.Module):
         position_BVP = gather_tokens(batch.position_BNP, batch.visible_BV)
         tokens_BVD = trunk.embed(self.norm(visible_BVC))
         grid = pixels.shape[-1] // self.patch_size
-        summary_BD, tokens_BVD = trunk(tokens_BVD, _cells(position_BVP, grid), grid, batch.visible_valid_BV)
+        summary_BD, tokens_BVD = trunk(tokens_BVD, _cells(position_BVP, grid), grid, _padding(batch))
         return _encoded(batch, tokens_BVD, summary_BD, position_BVP, self.pool)
 
 
@@ -67,8 +67,13 @@ class VideoEncoder(nn.Module):
         patches_BVC = self.norm(visible_BVC).to(self.project.weight.dtype)
         tokens_BVD = self.project(patches_BVC) + F.embedding(position_BVP[..., 0], self.time_TD)
         grid = frames.shape[-1] // self.patch_size
-        summary_BD, tokens_BVD = trunk(tokens_BVD, _cells(position_BVP, grid), grid, batch.visible_valid_BV)
+        summary_BD, tokens_BVD = trunk(tokens_BVD, _cells(position_BVP, grid), grid, _padding(batch))
         return _encoded(batch, tokens_BVD, summary_BD, position_BVP, self.pool)
+
+
+def _padding(batch: ModalityBatch) -> Tensor | None:
+    """Which visible tokens are real; None where all are."""
+    return None if bool(batch.host.visible_valid_BV.all()) else batch.visible_valid_BV
 
 
 def _cells(position_BVP: Tensor, grid: int) -> Tensor:

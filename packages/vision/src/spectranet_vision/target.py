@@ -54,7 +54,7 @@ class PatchTarget(nn.Module):
         target_BHC = normalise_each(self.norm(hidden_BHC))
         error_BH = (self.predict(states_BHD).float() - target_BHC).square().mean(-1)
         valid_BH = batch.hidden_valid_BH
-        return Loss(error_BH.masked_fill(~valid_BH, 0).sum(), float(valid_BH.sum()))
+        return Loss(error_BH.masked_fill(~valid_BH, 0).sum(), valid_BH.sum())
 
 
 def normalise_each(patches_BHC: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class VitTrunk(nn.Module):
         return F.linear(patches_BVC.to(weight_DC.dtype), weight_DC, projection.bias)
 
     def forward(
-        self, tokens_BVD: Tensor, cell_BV: Tensor, grid: int, valid_BV: Tensor
+        self, tokens_BVD: Tensor, cell_BV: Tensor, grid: int, valid_BV: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The class token (B, D) and the tokens (B, V, D), each seeing all that are valid.
 
@@ -68,12 +68,12 @@ class VitTrunk(nn.Module):
             tokens_BVD: embedded tokens, without spatial position.
             cell_BV: row * grid + column of each.
             grid: cells along a side of the picture.
-            valid_BV: False at padding.
+            valid_BV: False at padding; None where there is none, for SDPA's faster kernels.
         """
         class_place_11D, place_GD = self._places(grid)
         class_B1D = (self.vit.embeddings.cls_token + class_place_11D).expand(len(tokens_BVD), -1, -1)
         x_BLD = torch.cat([class_B1D, tokens_BVD + F.embedding(cell_BV, place_GD)], dim=1)
-        mask = _attention_mask(valid_BV)
+        mask = None if valid_BV is None else _attention_mask(valid_BV)
         for layer in self.vit.layers:
             x_BLD = layer(x_BLD, mask)
         x_BLD = self.vit.layernorm(x_BLD)
@@ -90,10 +90,8 @@ class VitTrunk(nn.Module):
         return class_place_11D, place_GD
 
 
-def _attention_mask(valid_BV: Tensor) -> Tensor | None:
-    """bool (B, 1, L, L) that hides padding; None where there is none, for SDPA's faster kernels."""
-    if bool(valid_BV.all()):
-        return None
+def _attention_mask(valid_BV: Tensor) -> Tensor:
+    """bool (B, 1, L, L) that hides padding."""
     seen_BL = F.pad(valid_BV, (1, 0), value=True)
     return seen_BL[:, None, None, :].expand(-1, 1, seen_BL.shape[1], -1)
 

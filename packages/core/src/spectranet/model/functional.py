@@ -1,6 +1,6 @@
 """Small functions that the decoder, encoders and objectives share.
 
-Shape suffixes: B samples, N tokens, K gathered tokens, P coordinates.
+Shape suffixes: B samples, N tokens, K gathered tokens, R selected tokens of all samples, P coordinates.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["gather_tokens", "sincos_position"]
+__all__ = ["gather_tokens", "select_tokens", "sincos_position"]
 
 _LONGEST_WAVE = 10_000.0
 
@@ -18,6 +18,15 @@ def gather_tokens(tokens_BND: Tensor, index_BK: Tensor) -> Tensor:
     """The tokens at ``index_BK`` of each sample: (B, N, …) and (B, K) give (B, K, …)."""
     index = index_BK.reshape(*index_BK.shape, *(1,) * (tokens_BND.ndim - 2))
     return tokens_BND.gather(1, index.expand(-1, -1, *tokens_BND.shape[2:]))
+
+
+def select_tokens(tokens_BND: Tensor, chosen_BN: Tensor) -> Tensor:
+    """The tokens where ``chosen_BN`` is True, sample after sample: (B, N, …) and (B, N) give (R, …).
+
+    The mask is one on the host (``batch.host``): how many there are is known without asking a GPU.
+    """
+    index_R = chosen_BN.flatten().nonzero().squeeze(1)
+    return tokens_BND.flatten(0, 1).index_select(0, index_R.to(tokens_BND.device, non_blocking=True))
 
 
 def sincos_position(position_BNP: Tensor, width: int) -> Tensor:

@@ -1,8 +1,9 @@
-"""Batches from host to device."""
+"""Batches from host to device, without a wait for what the device has yet to do."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,14 +12,18 @@ from spectranet.contracts import Batch, ModalityBatch
 
 __all__ = ["to_device"]
 
+BatchT = TypeVar("BatchT", Batch, ModalityBatch)
+
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch with its tensors on ``device``."""
+    """The same batch with its tensors on ``device``; the one it was made from is its ``host``."""
     if device.type == "cpu":
         return batch
 
     def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device, non_blocking=True)
+        # What is copied from ordinary memory to a GPU waits there for all that is queued before it.
+        pinned = tensor.pin_memory() if device.type == "cuda" else tensor
+        return pinned.to(device, non_blocking=True)
 
     def move_modality(one: ModalityBatch) -> ModalityBatch:
         tensors = {
@@ -26,7 +31,15 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
             for field in dataclasses.fields(one)
             if field.name != "data"
         }
-        return ModalityBatch(data={name: move(value) for name, value in one.data.items()}, **tensors)
+        moved = ModalityBatch(data={name: move(value) for name, value in one.data.items()}, **tensors)
+        return _made_from(one.host, moved)
 
     modalities = {name: move_modality(one) for name, one in batch.modalities.items()}
-    return dataclasses.replace(batch, ids_B=move(batch.ids_B), modalities=modalities)
+    moved = dataclasses.replace(batch, ids_B=move(batch.ids_B), modalities=modalities)
+    return _made_from(batch.host, moved)
+
+
+def _made_from(host: BatchT, moved: BatchT) -> BatchT:
+    """Not a field: a batch that is changed after the move (``dataclasses.replace``) is another one."""
+    vars(moved)["_host"] = host
+    return moved

@@ -137,16 +137,16 @@ class SpectraNet(nn.Module):
 
     def _global(
         self, rows: Mapping[str, dict[str, Rows]], coefficients: Mapping[str, float]
-    ) -> tuple[Tensor, dict[str, tuple[Tensor, float, dict[str, float]]]]:
-        """The losses over the global batch: their weighted total, and (sum, weight, metrics) by term."""
-        parts: dict[str, tuple[Tensor, float, dict[str, float]]] = {}
+    ) -> tuple[Tensor, dict[str, Loss]]:
+        """The losses over the global batch: their weighted total, and by term, without a graph."""
+        parts: dict[str, Loss] = {}
         first = next(iter(next(iter(rows.values())).values()))
         total = first.vectors_RE.sum() * 0
         for name in sorted(rows):
             for term, loss in self.objectives[name].global_loss(rows[name]).items():
                 if loss.weight > 0:
                     total = total + loss.sum * (coefficients[term] / loss.weight)
-                    parts[term] = (loss.sum.detach().clone(), loss.weight, loss.metrics)
+                    parts[term] = Loss(loss.sum.detach().clone(), loss.weight, loss.metrics)
         return total, parts
 
     def encode(self, batch: Batch) -> dict[str, Encoded]:

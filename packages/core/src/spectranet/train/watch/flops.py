@@ -11,6 +11,7 @@ Shape suffixes: B samples, Q queries, M memory tokens, G query groups, S spans o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,13 +56,17 @@ def decoder_flops(
     custom (Chowdhery et al. 2022, "PaLM", appendix B).
     """
     device = memory.valid_BM.device
+
+    def there(numbers: Sequence[Any]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.float64).to(device, non_blocking=True)
+
     queries_GB = torch.stack([group.valid_BQ.sum(1) for group in groups]).double()
     memory_SB = torch.stack([memory.valid_BM[:, a:b].sum(1) for a, b in memory.spans.values()]).double()
     names = [group.group for group in groups]
     sees_GG = [[float(n == g.group or n in g.sees) for n in names] for g in groups]
     reads_GS = [[float(span == "" or span in g.reads) for span in memory.spans] for g in groups]
-    seen_GB = torch.tensor(sees_GG, dtype=torch.float64, device=device) @ queries_GB
-    read_GB = torch.tensor(reads_GS, dtype=torch.float64, device=device) @ memory_SB
+    seen_GB = there(sees_GG) @ queries_GB
+    read_GB = there(reads_GS) @ memory_SB
     width, hidden = config.width, config.mlp_hidden
     mlp = 2 * width * hidden * (3 if config.mlp == "swiglu" else 2)
     a_query = 12 * width**2 + mlp  # query, key, value, output; query and output across; MLP
@@ -69,7 +74,7 @@ def decoder_flops(
     pairs = 4 * width * ((seen_GB + read_GB) * queries_GB).sum()
     blocks = config.layers * (a_query * queries_GB.sum() + a_memory_token * memory_SB.sum() + pairs)
     projected = [2.0 * width * encoder_widths.get(span, 0) for span in memory.spans]
-    return blocks + memory_SB.sum(1) @ torch.tensor(projected, dtype=torch.float64, device=device)
+    return blocks + memory_SB.sum(1) @ there(projected)
 
 
 def head_flops(model: SpectraNet, batch: Batch) -> float:
