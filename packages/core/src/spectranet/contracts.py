@@ -1,8 +1,7 @@
 """What a modality, an objective, a task and a reader must be.
 
-This file is the whole agreement between the core and its plugins. It imports no torch, so that
-``spectranet plugins`` can read a plugin's declaration without paying for a deep-learning stack;
-declarations name their torch-bound parts with :func:`lazy`.
+This file is the whole agreement between the core and its plugins. It imports no torch, so that ``spectranet
+plugins`` can read a declaration without paying for it; torch-bound parts are named with :func:`lazy`.
 
 Shape suffixes: B samples, N tokens of one sample, V visible tokens, H hidden (masked) tokens,
 P coordinates of a position, Q queries, R rows gathered over a batch, D width, E joint width.
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from spectranet.addresses import lazy
+from spectranet.moved import Moved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,13 +49,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RawSample:
-    """One aligned item as its reader found it: the undecoded bytes of each field.
-
-    ``fields`` is keyed by file extension or manifest column, in lower case (``jpg``, ``txt``).
-    """
+    """One aligned item as its reader found it: the undecoded bytes of each field."""
 
     key: str
     fields: Mapping[str, bytes]
+    """Keyed by file extension or manifest column, in lower case (``jpg``, ``txt``)."""
 
 
 @runtime_checkable
@@ -102,8 +100,8 @@ class Reader:
 class Values:
     """One modality of one sample after its transform: arrays, and where each token stands.
 
-    The position and the segment of every token are data, not model state: masks, queries and loss
-    weights are all known before the first forward. Samples may share arrays, so nobody writes to them.
+    The position and the segment of every token are data, not model state: masks, queries and loss weights
+    are all known before the first forward. Samples may share arrays, so nobody writes to them.
     """
 
     data: Mapping[str, np.ndarray]
@@ -128,12 +126,12 @@ class Preview:
 
 
 @dataclass
-class ModalityBatch:
+class ModalityBatch(Moved):
     """One modality of a micro-batch, with the view that this pass shows of it.
 
     ``visible_BV`` and ``hidden_BH`` index into the N tokens of each sample; rows that are shorter
-    than the longest repeat index 0 and are marked in the ``*_valid`` masks. A hidden token is one
-    that MMM asks for and that the encoder must not see.
+    than the longest repeat index 0 and are marked in the ``*_valid`` masks. A hidden token is one that
+    MMM asks for and that the encoder must not see. ``host`` can be asked for numbers without a wait.
     """
 
     data: dict[str, torch.Tensor]
@@ -147,15 +145,9 @@ class ModalityBatch:
     content_B: torch.Tensor
     """int64: hash of the undecoded bytes; equal inputs have equal values."""
 
-    @property
-    def host(self) -> ModalityBatch:
-        """The same before it was moved to a GPU. How many, how long, whether any: such questions to masks
-        and indices are asked here, since a GPU is waited for until it answers."""
-        return vars(self).get("_host", self)  # type: ignore[no-any-return]
-
 
 @dataclass
-class Batch:
+class Batch(Moved):
     """A micro-batch: samples of one source, all with the same modalities."""
 
     keys: tuple[str, ...]
@@ -164,11 +156,6 @@ class Batch:
     """int64: identity of each sample within the step's global batch, the same on every rank."""
     modalities: dict[str, ModalityBatch] = field(default_factory=dict)
     """Sorted by name."""
-
-    @property
-    def host(self) -> Batch:
-        """The same before it was moved to a GPU, see :attr:`ModalityBatch.host`."""
-        return vars(self).get("_host", self)  # type: ignore[no-any-return]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -221,16 +208,15 @@ class Queries:
 class Loss:
     """A sum over a batch and the weight it is to be divided by.
 
-    The core divides by the weight summed over all micro-batches and ranks of a step, so that the
-    gradient is the same for every way of cutting the global batch.
+    The core divides by the weight summed over all micro-batches and ranks of a step, so that the gradient
+    is the same for every way of cutting the global batch. Metrics are read in the steps that are logged.
     """
 
     sum: torch.Tensor
     """Scalar, at least fp32."""
     weight: float | torch.Tensor
-    """0-D where it is a tensor; a number for a loss over the global batch, since it is left out where 0."""
+    """Tensors here are 0-D. Over the global batch it is a number; the loss is left out where that is 0."""
     metrics: dict[str, float | torch.Tensor] = field(default_factory=dict)
-    """Numbers, or 0-D tensors, which are read in the steps that are logged."""
 
 
 @dataclass

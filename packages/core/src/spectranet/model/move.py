@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,8 +10,6 @@ from torch import Tensor
 from spectranet.contracts import Batch, ModalityBatch
 
 __all__ = ["to_device"]
-
-BatchT = TypeVar("BatchT", Batch, ModalityBatch)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -32,14 +29,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
             if field.name != "data"
         }
         moved = ModalityBatch(data={name: move(value) for name, value in one.data.items()}, **tensors)
-        return _made_from(one.host, moved)
+        return moved.moved_from(one.host)
 
     modalities = {name: move_modality(one) for name, one in batch.modalities.items()}
     moved = dataclasses.replace(batch, ids_B=move(batch.ids_B), modalities=modalities)
-    return _made_from(batch.host, moved)
-
-
-def _made_from(host: BatchT, moved: BatchT) -> BatchT:
-    """Not a field: a batch that is changed after the move (``dataclasses.replace``) is another one."""
-    vars(moved)["_host"] = host
-    return moved
+    return moved.moved_from(batch.host)
