@@ -56,7 +56,7 @@ def make_sharder(config: TrainConfig, world: World, units: tuple[type, ...]) -> 
                     cast_block(module, torch.bfloat16)
                 recompute_activations(module, config.activation_checkpointing)
                 if config.compile:
-                    module.compile(dynamic=True, fullgraph=True)
+                    _compile(module)
                 _shard(module, config, world)
             elif getattr(module, "full_precision", False) and needs_sharding(config, world):
                 fully_shard(module, mesh=world.mesh, mp_policy=MixedPrecisionPolicy())
@@ -87,6 +87,21 @@ def shard_root(model: SpectraNet, config: TrainConfig, world: World) -> None:
     warnings.filterwarnings(
         "ignore", r"FSDP2-wrapped module \(FSDPSpectraNet\) returned a view tensor", UserWarning
     )
+
+
+def _compile(module: nn.Module) -> None:
+    """One program for all blocks of a kind and all sizes of batches, in a few versions.
+
+    torch makes a version with and without gradient, for one sample and for more, and for inputs that are
+    views; more than its limit of eight raise an error. It would make more wherever two sizes happen to be
+    equal, such as samples and tokens ("duck shaping").
+    """
+    from torch import _dynamo
+    from torch.fx.experimental import _config as symbolic_shapes
+
+    _dynamo.config.recompile_limit = max(_dynamo.config.recompile_limit, 32)
+    symbolic_shapes.use_duck_shape = False  # type: ignore[attr-defined]
+    module.compile(dynamic=True, fullgraph=True)
 
 
 def _shard(module: nn.Module, config: TrainConfig, world: World, cast_forward_inputs: bool = True) -> None:
