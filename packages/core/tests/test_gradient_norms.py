@@ -55,3 +55,13 @@ def test_clipping_scales_all_of_the_gradient_to_the_limit_and_no_less(found):
 
 def test_one_number_that_is_none_on_one_rank_spoils_the_norm_on_all(found):
     assert math.isnan(found["spoilt"])
+
+
+def test_a_gradient_that_is_not_finite_is_left_as_it_is(found):
+    """Infinity times the zero that would bring it to the limit is no number, and the rest would be zero."""
+    assert found["infinite"] == math.inf
+    for name, gradient in found["not clipped"].items():
+        if name == "memory.null":
+            assert gradient.isinf().any() and not gradient.isnan().any()
+        else:
+            assert gradient.equal(found["unchanged"][name]), name

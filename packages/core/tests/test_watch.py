@@ -156,6 +156,14 @@ def test_embeddings_that_are_all_alike_have_no_variance_and_no_rank():
     assert found["embedding/c.left/rank"] <= 1
 
 
+def test_a_step_without_rows_has_no_figures_of_them():
+    """Clips of one segment leave a temporal loss nothing to compare."""
+    nobody = Rows(torch.zeros(0, 3), torch.zeros(0, 1, dtype=torch.int64))
+    somebody = Rows(torch.eye(3), torch.arange(3)[:, None])
+    found = embedding_figures({"c": {"left": nobody, "right": somebody}}, frozenset({"c.left-right"}))
+    assert found.keys() == {"embedding/c.right/variance", "embedding/c.right/rank"}
+
+
 def test_a_collapse_is_told_once_it_lasts_and_again_after_it_has_mended():
     guard = CollapseGuard(floor=0.01, patience=3)
     values = [0.001, 0.001, 0.5, 0.001, 0.001, 0.001, 0.001, 0.5, 0.001, 0.001, 0.001]

@@ -29,6 +29,9 @@ for shard_ranks in (None, 1):
     if world.rank == world.size - 1:
         model.memory.null.grad.fill_(torch.nan)
     one["spoilt"] = norms.clip(0.1)
+    model.memory.null.grad.fill_(torch.inf)
+    one["infinite"] = norms.clip(0.1)
+    one["not clipped"] = toy_run.gradients(model)
     found[shard_ranks] = one
 if world.is_main:
     torch.save(found, sys.argv[1])

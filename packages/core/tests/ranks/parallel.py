@@ -133,8 +133,9 @@ def run(model, optimizer, world, passes):
     found["losses"] = losses.reduce(world, passes.term_coefficients)
     found["parameters"] = whole(model)
     with Sent() as sent:
-        passes.accumulation.begin(batches_of(world, 2))
-        passes.contrast(batches_of(world, 2), losses, [None] * 3)
+        batches = batches_of(world, 2)
+        passes.accumulation.begin(batches)
+        passes.contrast(passes.embed_all(batches, [None] * len(batches)), losses)
     found["sent for contrast"] = {"calls": dict(sent.calls), "elements": dict(sent.elements)}
     return found
 

@@ -29,11 +29,12 @@ def embedding_figures(rows: Mapping[str, Mapping[str, Rows]], terms: frozenset[s
     point everywhere, 0 where all point the same way. ``…/rank`` is the participation ratio of the
     covariance's eigenvalues, (sum)^2 / sum of squares, of at most 512 rows: how many directions are in use.
     ``similarity/TERM/positive`` and ``…/negative`` are mean cosines of rows of one sample and of two, for
-    each ``OBJECTIVE.A-B`` among ``terms``.
+    each ``OBJECTIVE.A-B`` among ``terms``. Nothing is said of what has no row in this step.
     """
     found: dict[str, Tensor] = {}
     for objective, by_name in sorted(rows.items()):
-        unit = {name: F.normalize(one.vectors_RE.float(), dim=-1) for name, one in sorted(by_name.items())}
+        vectors = {name: one.vectors_RE for name, one in sorted(by_name.items()) if len(one.vectors_RE)}
+        unit = {name: F.normalize(each_RE.float(), dim=-1) for name, each_RE in vectors.items()}
         for name, unit_RE in unit.items():
             centred_RE = unit_RE - unit_RE.mean(0)
             found[f"embedding/{objective}.{name}/variance"] = centred_RE.square().sum(1).mean()

@@ -56,7 +56,7 @@ class GradientNorms:
         self.world.sum(squares.index_add_(0, self._part_of, norms.square_().mul_(self._share)))
         total = squares.sum().sqrt()
         # A gradient that is not finite stays as it is, for who asks where it comes from.
-        scale = (limit / (total + 1e-6)).clamp_(max=1.0).nan_to_num_(nan=1.0)
+        scale = (limit / (total + 1e-6)).clamp_(max=1.0).where(total.isfinite(), 1.0)
         torch._foreach_mul_(gradients, scale.float())
         *by_part, self.total = torch.cat([squares.sqrt(), total.reshape(1)]).tolist()
         self.by_part = dict(zip(self.parts, by_part, strict=True))
