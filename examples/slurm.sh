@@ -40,7 +40,8 @@ HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 trap : TERM
 
 # The first task that ends does not take the others along: they may be writing the last of a checkpoint.
-srun --kill-on-bad-exit=0 --wait=120 \
+# From Slurm 22.05 to 23.02 srun does not inherit --cpus-per-task: a node's ranks would share one core.
+srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
     python examples/torchrun.py --nnodes 8 --nproc-per-node 8 --rdzv-backend c10d \
         --rdzv-endpoint "$HEAD:29500" --rdzv-id spectranet --max-restarts 0 \
         -m spectranet train --plugins vision,audio,text --config spectranet-l \

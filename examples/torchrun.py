@@ -29,7 +29,7 @@ def main() -> int:
     except ChildFailedError as error:
         print(error, file=sys.stderr)
         _, first = error.get_first_failure()
-        if first.exitcode == -signal.SIGTERM:  # told to stop before it could listen
+        if first.exitcode in (-signal.SIGTERM, -signal.SIGUSR1):  # told to stop before it could listen
             return RESUME_ME
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode  # -9: killed by signal 9
     return 0

@@ -122,6 +122,13 @@ def test_every_variable_of_the_command_is_set() -> None:
         assert "HF_HUB_OFFLINE" in set_by[name]
 
 
+def test_ranks_get_all_cores_of_their_node() -> None:
+    """Some versions of srun take one core a task, whatever sbatch was asked for."""
+    (srun,) = re.findall(r"^srun .*", SLURM.replace("\\\n", " "), re.MULTILINE)
+    assert '--cpus-per-task="$SLURM_CPUS_PER_TASK"' in srun
+    assert re.search(r"^#SBATCH --cpus-per-task=\d+", SLURM, re.MULTILINE)
+
+
 def test_the_jobset_is_one() -> None:
     assert (KUBERNETES["apiVersion"], KUBERNETES["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
     job, pod = kubernetes_job(), kubernetes_job()["template"]["spec"]
@@ -153,6 +160,8 @@ import os, signal, sys, time
 from pathlib import Path
 signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os._exit(75)))
 Path(sys.argv[1], os.environ["RANK"]).touch()
+if sys.argv[2] == "deaf":
+    os.kill(os.getpid(), signal.SIGUSR1)
 if sys.argv[2] != "wait":
     sys.exit(int(sys.argv[2]) if os.environ["RANK"] == "1" else 0)
 time.sleep(60)
@@ -169,6 +178,11 @@ def launch(folder: Path, what: str) -> subprocess.Popen[bytes]:
 
 def test_the_launcher_ends_with_the_code_of_the_rank_that_failed(tmp_path: Path) -> None:
     assert launch(tmp_path, "76").wait(60) == 76
+
+
+def test_a_rank_that_a_signal_ends_before_it_can_listen_is_to_be_repeated(tmp_path: Path) -> None:
+    """Slurm signals every process of a step, ranks that still import among them."""
+    assert launch(tmp_path, "deaf").wait(60) == 75
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda number: number.name)
