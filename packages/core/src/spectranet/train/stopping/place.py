@@ -22,7 +22,8 @@ __all__ = ["Place", "Progress", "born", "here", "told", "who_holds_up"]
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _COLLECTIVES = os.path.join(_TORCH, "distributed") + os.sep
 _STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
-_OURS = os.path.dirname(__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+"""Of training: the loop and what it calls."""
 _PACKAGES = os.sep + "site-packages" + os.sep
 
 
@@ -32,7 +33,7 @@ class Progress:
     Attributes:
         marks: how often anything was reported; the same number at the same place on every rank.
         step: steps done.
-        phase: start, data, forward, update, save or evaluation.
+        phase: start, data, forward, update, save, evaluation or roll-back.
         since_s: of the monotonic clock, when something was reported last.
     """
 
