@@ -7,11 +7,8 @@ one costs nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import torch
 
 from spectranet.data.failures import Failures, Reason, Skipped, as_percent, limit_that_accepts, worst
 from spectranet.errors import DataError
@@ -113,10 +110,8 @@ class FailureLimit:
 def _of_all_ranks(reasons: Mapping[str, Reason], world: World) -> dict[str, Reason]:
     """The reasons of every rank together; a collective call."""
     mine = [[kind, r.count, r.example.source, r.example.key, r.example.reason] for kind, r in reasons.items()]
-    text = torch.frombuffer(bytearray((json.dumps(mine) + "\n").encode()), dtype=torch.uint8)
-    gathered, _ = world.gather_rows(text.to(world.device))
     merged: dict[str, Reason] = {}
-    for line in bytes(gathered.tolist()).decode().splitlines():
-        for kind, count, *example in json.loads(line):
+    for told in world.tell_all(mine):
+        for kind, count, *example in told:
             merged.setdefault(kind, Reason(0, Skipped(*example))).count += count
     return merged

@@ -115,7 +115,7 @@ class FiniteGuard:
                 write_batches(folder, self._world.rank, batches)
             except (OSError, SafetensorError) as error:
                 mine["error"] = f"{type(error).__name__}: {error}"
-        ranks = self._from_all(mine)
+        ranks = self._world.tell_all(mine)
         errors = [told.pop("error") for told in ranks]
         gradients = _merged([told.pop("gradients") for told in ranks])
         facts = {"step": done, "seed": self._seed, "gradients": gradients, "ranks": ranks}
@@ -160,11 +160,6 @@ class FiniteGuard:
                 depth = 2 if name.split(".")[0] in ("trunks", "encoders", "objectives") else 1
                 bad.setdefault(".".join(name.split(".")[:depth]), []).append(name)
         return bad
-
-    def _from_all(self, mine: Mapping[str, Any]) -> list[dict[str, Any]]:
-        text = torch.frombuffer(bytearray((json.dumps(mine) + "\n").encode()), dtype=torch.uint8)
-        gathered, _ = self._world.gather_rows(text.to(self._world.device))
-        return [json.loads(line) for line in bytes(gathered.tolist()).decode().splitlines()]
 
 
 def _merged(gradients: Sequence[Mapping[str, list[str]]]) -> dict[str, list[str]]:
