@@ -54,6 +54,9 @@ _LOOK_S = 0.05
 _LAST_TRIES_S = (1.0, 3.0)
 """Pauses between the attempts at a save that nothing follows."""
 
+_ALONE_S = 10.0
+"""For a save that was under way when an error ended the run: torchrun kills after 30 s."""
+
 _OFTEN = 3
 
 
@@ -100,7 +103,7 @@ class Saver:
         directory: of the checkpoints.
         say: tells the user; called on every rank.
         saved: told of each complete checkpoint: its path and step.
-        alive: called again and again while a save is waited for, as often on every rank.
+        alive: called while a save is waited for, whenever some rank has come further, as often on every rank.
     """
 
     def __init__(
@@ -125,6 +128,8 @@ class Saver:
         self._waits = 0
         self._newest_step: int | None = None
         self._ending = False
+        self._files_written = 0
+        """Of the save under way."""
 
     def due(self, step: int, skipped: bool = False) -> bool:
         """Whether ``step`` is one of those after which to save: regularly, and again after a failure.
@@ -158,28 +163,34 @@ class Saver:
         manifest = _manifest(step, tensors, model, optimizer, about)
         possible, trouble = self._prepare(step)
         shards = shards_to_write(tensors, self._world.rank)
-        if self._options.asynchronous:
-            shards = self._stage.copy(shards)
+        if self._options.asynchronous and possible:
+            try:
+                shards = self._stage.copy(shards)
+            except (MemoryError, RuntimeError) as error:  # no room in host memory; there may be some later
+                trouble = error
+        self._files_written = 0
         job = _Job("checkpoint", lambda: self._write(step, shards if possible else None, trouble))
         self._save = _Save(step, manifest, sum(shard.bytes for shard in shards), job)
         if not self._options.asynchronous:
             self.wait()
 
     def counts(self) -> list[float]:
-        """What this rank brings to the sum that follows a step: written, failed, published."""
+        """What this rank brings to the sum that follows a step: written, failed, published, files so far."""
         save = self._save
         if save is None:
-            return [0.0, 0.0, 0.0]
-        failed = any(job is not None and job.done and job.error for job in (save.write, save.publish))
-        published = save.publish is not None and save.publish.done and not failed
-        return [float(save.write.done), float(failed), float(published)]
+            return [0.0, 0.0, 0.0, 0.0]
+        # Each thread is looked at once: it may end with an error between two looks.
+        jobs = [job for job in (save.write, save.publish) if job is not None and job.done]
+        failed = any(job.error is not None for job in jobs)
+        published = save.publish in jobs and not failed
+        return [float(save.write in jobs), float(failed), float(published), float(self._files_written)]
 
     def update(self, summed: Sequence[float]) -> None:
         """Take in the :meth:`counts` of all ranks; may call collectively."""
         save = self._save
         if save is None:
             return
-        ended, failed, published = (round(count) for count in summed)
+        ended, failed, published, _ = (round(count) for count in summed)
         if published:
             self._save, self._failures, self._newest_step = None, 0, save.step
             self._saved(final_path(self._directory, save.step), save.step)
@@ -192,12 +203,39 @@ class Saver:
 
     def wait(self) -> None:
         """Until no save is under way, written or given up. Ranks look together, so that none times out."""
+        seen: list[float] = []
         while self._save is not None:
             job = self._save.publish or self._save.write
             job.join(_LOOK_S)
             counts = torch.tensor(self.counts(), dtype=torch.float64, device=self._world.device)
-            self.update(self._world.sum(counts).tolist())
-            self._alive()
+            summed = self._world.sum(counts).tolist()
+            self.update(summed)
+            if summed != seen:  # storage that hangs is no sign of life
+                self._alive()
+            seen = summed
+
+    def finish_alone(self) -> None:
+        """Where an error ends this rank: let a save that is under way end, if the others need not help.
+
+        Each rank waits for what it writes, rank 0 also for the files of the others, which say that they are
+        written, and names them complete. No collective call: the others may be gone, or know of no error.
+        """
+        save, self._save = self._save, None
+        if save is None:
+            return
+        until_s = time.monotonic() + _ALONE_S
+        save.write.join(_ALONE_S)
+        if not self._world.is_main:
+            return
+        while save.publish is None and time.monotonic() < until_s:
+            with suppress(OSError, ValueError):
+                self._described(save.step)
+                save.publish = _Job("checkpoint", lambda: self._publish(save))
+            time.sleep(_LOOK_S)
+        if save.publish is not None:
+            save.publish.join(max(_LOOK_S, until_s - time.monotonic()))
+            if save.publish.done and save.publish.error is None:
+                self._saved(final_path(self._directory, save.step), save.step)
 
     def save_last(
         self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, about: Mapping[str, Any]
@@ -224,9 +262,9 @@ class Saver:
             f"  make room first:  df -h {self._directory}"
         )
 
-    def _prepare(self, step: int) -> tuple[bool, OSError | None]:
+    def _prepare(self, step: int) -> tuple[bool, Exception | None]:
         """Make the directory to write into, empty: whether it is there, and on rank 0 why not."""
-        trouble = None
+        trouble: Exception | None = None
         if self._world.is_main:
             try:
                 self._directory.mkdir(parents=True, exist_ok=True)
@@ -237,7 +275,7 @@ class Saver:
         failed = torch.tensor([float(trouble is not None)], device=self._world.device)
         return not self._world.sum(failed).item(), trouble
 
-    def _write(self, step: int, shards: Sequence[Shard] | None, trouble: OSError | None) -> None:
+    def _write(self, step: int, shards: Sequence[Shard] | None, trouble: Exception | None) -> None:
         """This rank's files, and beside them what the manifest is to say; nothing where that is None."""
         if trouble is not None:
             raise trouble
@@ -245,21 +283,32 @@ class Saver:
             return
         staging, name = staging_path(self._directory, step), f"rank-{self._world.rank:05d}"
         paths = (staging / f"{name}-{number:03d}.safetensors" for number in itertools.count())
-        told = {path.name: write(path, some) for path, some in zip(paths, cut(shards), strict=False)}
+        told = {}
+        for path, some in zip(paths, cut(shards), strict=False):
+            told[path.name] = write(path, some)
+            self._files_written += 1
         (staging / f"{name}.json").write_text(json.dumps(told))
 
     def _publish(self, save: _Save) -> None:
         """On rank 0, when all files are there: describe them, name them as complete, and drop old ones."""
         staging = staging_path(self._directory, save.step)
-        files: dict[str, Any] = {}
+        files = self._described(save.step)
         for rank in range(self._world.size):
-            part = staging / f"rank-{rank:05d}.json"
-            files |= json.loads(part.read_text())
-            part.unlink()
+            (staging / f"rank-{rank:05d}.json").unlink()
         write_manifest(staging, save.manifest | {"files": files})
         put_in_place(staging, final_path(self._directory, save.step))
         with suppress(OSError):  # what cannot be deleted costs space; the checkpoint is safe
             forget(self._directory, save.step, self._options.keep_last, self._options.keep_every)
+
+    def _described(self, step: int) -> dict[str, Any]:
+        """The files of all ranks; what each tells of its own is written last.
+
+        Raises:
+            OSError, ValueError: a rank has not told, or not all.
+        """
+        staging = staging_path(self._directory, step)
+        told = [(staging / f"rank-{rank:05d}.json").read_text() for rank in range(self._world.size)]
+        return {name: about for text in told for name, about in json.loads(text).items()}
 
     def _give_up(self, save: _Save) -> None:
         """A collective call: gather the reasons, drop what was written, say when it is tried again."""
@@ -268,7 +317,7 @@ class Saver:
         self._retry_at = self._next_try(save.step)
         job = save.publish if save.publish is not None and save.publish.error else save.write
         mine = [save.bytes, None if job.error is None else _reason(job.error)]
-        told = _from_all(mine, self._world)
+        told = self._world.tell_all(mine)
         if self._world.is_main:
             shutil.rmtree(staging_path(self._directory, save.step), ignore_errors=True)
         reasons = [f"rank {rank}: {reason}" for rank, (_, reason) in enumerate(told) if reason]
@@ -331,13 +380,6 @@ def _manifest(
         "tensors": {name: [list(t.shape), str(t.dtype)] for name, t in sorted(tensors.items())},
         "optimizer_steps": {name: int(count) for name, count in zip(names, counted, strict=True)},
     }
-
-
-def _from_all(mine: Any, world: World) -> list[Any]:
-    """What each rank has to tell, in their order; a collective call."""
-    text = torch.frombuffer(bytearray((json.dumps(mine) + "\n").encode()), dtype=torch.uint8)
-    gathered, _ = world.gather_rows(text.to(world.device))
-    return [json.loads(line) for line in bytes(gathered.tolist()).decode().splitlines()]
 
 
 def _reason(error: BaseException) -> str:

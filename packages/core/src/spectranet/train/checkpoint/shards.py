@@ -112,13 +112,13 @@ def shards_to_write(tensors: Mapping[str, Tensor], rank: int) -> list[Shard]:
     Raises:
         CheckpointError: a tensor is of a type that safetensors cannot hold.
     """
-    parts = [local_part(name, t) for name, t in tensors.items() if _writes(t, rank)]
-    for part in parts:
-        if part.values.dtype not in DTYPES:
+    for name, tensor in tensors.items():  # also what others write: all ranks refuse it, or none
+        if tensor.dtype not in DTYPES:
             raise CheckpointError(
-                f"{part.name} is of {part.values.dtype}, which no checkpoint holds.\n"
+                f"{name} is of {tensor.dtype}, which no checkpoint holds.\n"
                 "  a buffer that can be computed again is registered with persistent=False"
             )
+    parts = [local_part(name, t) for name, t in tensors.items() if _writes(t, rank)]
     return [part for part in parts if part.values.numel()]
 
 
