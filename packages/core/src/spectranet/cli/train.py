@@ -31,24 +31,19 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
 
     from spectranet.train.run import train as run_training
     from spectranet.train.set_up import set_up
-    from spectranet.train.stopping.ending import FAULT, Stopped, say
+    from spectranet.train.stopping.ending import Stopped, say
 
     try:
         run = set_up(resolved, launcher)
     except Stopped as stopped:
         say("ended by a signal before the first step; the same command goes on")
         return stopped.code
-    code = FAULT
     try:
-        code = run_training(run)
-        return code
-    except Exception as error:
-        lost = run.heartbeat.explain(error)
-        code = getattr(lost or error, "exit_code", FAULT)
-        if lost is not None:
-            raise lost from error
-        raise
-    finally:
+        with run.heartbeat.explaining():
+            code = run_training(run)
         run.heartbeat.close(code)
+        return code
+    finally:
+        run.saver.finish_alone()
         run.stream.close()
         run.journal.close()

@@ -135,6 +135,7 @@ def take_steps(run: Run) -> None:
             raise run.failure_limit.error(run.world, done, run.directory)
         if config.eval.every and done % config.eval.every == 0 and done < steps:
             with run.watch.pause():
+                run.progress.enter("save")
                 run.saver.wait()  # what is saved gets its name now: an evaluation may be long
                 evaluate(run, done)
         run.progress.enter("data")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from spectranet.config import Config, Resolved, config_to_dict
+from spectranet.config import Resolved, config_to_dict
 from spectranet.data.loader import TrainStream
 from spectranet.data.ratios import hidden_ratios
 from spectranet.errors import ConfigError
@@ -69,45 +69,37 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     )
     progress = Progress(start)
     heartbeat = Heartbeat(world, progress, timeout_s)
-    stop.check(world)
-    _require_same(resolved, checkpoint, stream, world)
-    if checkpoint is not None:
-        told += rank_change(checkpoint, world.size)
-        told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
-
-    model = build_sharded(config, parts, world)
-    optimizer = build_optimizer(model, config.train.optimizer)
-    if checkpoint is not None:
-        told += _load(checkpoint, model, optimizer, config, told)
-
-    stop.check(world)
-    trackers = resolved.host.callers("spectranet_log")
-    journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
-    journal.begin(world.size, told)
-    failure_log = FailureLog(Path(config.run_dir), start, world)
-    before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
-    failure_limit = FailureLimit(config.data.failure_limit, stream.failures, before)
-    run = Run(
-        resolved=resolved,
-        config=config,
-        world=world,
-        parts=parts,
-        model=model,
-        optimizer=optimizer,
-        stream=stream,
-        journal=journal,
-        failure_log=failure_log,
-        failure_limit=failure_limit,
-        stop=stop,
-        progress=progress,
-        heartbeat=heartbeat,
-        saver=_saver(resolved, world, journal, stop, progress),
-        gradient_norms=GradientNorms(model, world),
-        watch=Watch(config, parts, model, world),
-        start_step=start,
-    )
-    if world.is_main:
-        describe_run(run)
+    with heartbeat.explaining():
+        stop.check(world)
+        _require_same(resolved, checkpoint, stream, world)
+        if checkpoint is not None:
+            told += rank_change(checkpoint, world.size)
+            told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
+        model, optimizer = _build(resolved, parts, world, checkpoint, told)
+        stop.check(world)
+        journal = _journal(resolved, world, start, told)
+        before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
+        run = Run(
+            resolved=resolved,
+            config=config,
+            world=world,
+            parts=parts,
+            model=model,
+            optimizer=optimizer,
+            stream=stream,
+            journal=journal,
+            failure_log=FailureLog(Path(config.run_dir), start, world),
+            failure_limit=FailureLimit(config.data.failure_limit, stream.failures, before),
+            stop=stop,
+            progress=progress,
+            heartbeat=heartbeat,
+            saver=_saver(resolved, world, journal, stop, progress),
+            gradient_norms=GradientNorms(model, world),
+            watch=Watch(config, parts, model, world),
+            start_step=start,
+        )
+        if world.is_main:
+            describe_run(run)
     return run
 
 
@@ -148,18 +140,32 @@ def _require_same(
     require_same_data(world, stream.corpus)
 
 
-def _load(
-    checkpoint: Checkpoint,
-    model: SpectraNet,
-    optimizer: torch.optim.AdamW,
-    config: Config,
-    told: Sequence[str],
-) -> list[str]:
-    """Fill model and optimizer; what cannot be loaded is refused with all that has changed since."""
-    try:
-        return load_checkpoint(checkpoint, model, optimizer, config.train.checkpoint.accept_changed_model)
-    except CheckpointError as error:
-        raise type(error)("\n  ".join([str(error), *told])) from None
+def _build(
+    resolved: Resolved, parts: Parts, world: World, checkpoint: Checkpoint | None, told: list[str]
+) -> tuple[SpectraNet, torch.optim.AdamW]:
+    """Model and optimizer, as they were in the checkpoint; what was not loaded is added to ``told``.
+
+    Raises:
+        CheckpointError: it does not fit; the message has all that has changed since.
+    """
+    config = resolved.config
+    model = build_sharded(config, parts, world)
+    optimizer = build_optimizer(model, config.train.optimizer)
+    if checkpoint is not None:
+        try:
+            accept = config.train.checkpoint.accept_changed_model
+            told += load_checkpoint(checkpoint, model, optimizer, accept)
+        except CheckpointError as error:
+            raise type(error)("\n  ".join([str(error), *told])) from None
+    return model, optimizer
+
+
+def _journal(resolved: Resolved, world: World, start: int, told: Sequence[str]) -> Journal:
+    config = resolved.config
+    trackers = resolved.host.callers("spectranet_log")
+    journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
+    journal.begin(world.size, told)
+    return journal
 
 
 def _saver(resolved: Resolved, world: World, journal: Journal, stop: StopFlag, progress: Progress) -> Saver:

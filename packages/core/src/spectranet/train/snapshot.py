@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -44,16 +45,22 @@ def save(run: Run, done: int, last: bool = False) -> None:
 
 def announcer(stop: StopFlag, host: PluginHost, journal: Journal) -> Callable[[Path, int], None]:
     """A function that tells of each complete checkpoint who wants to know; plugins on rank 0."""
+    listeners = host.callers("spectranet_checkpoint_saved")
 
     def announce(path: Path, step: int) -> None:
         stop.saved(step)
         journal.event("checkpoint", step, f"saved as {path.name}", tell=False)
         if not journal.active:
             return
-        try:
-            host.hook.spectranet_checkpoint_saved(path=str(path), step=step)
-        except Exception as error:  # the checkpoint is safe, whatever a listener makes of it
-            journal.say(f"warning: a plugin failed on a saved checkpoint: {error}")
+        for name, call in listeners.items():
+            try:
+                call(path=str(path), step=step)
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # the checkpoint is safe, whatever a listener makes of it
+                what = f"{type(error).__name__}: {error}"
+                journal.say(f"warning: plugin '{name}' failed on the checkpoint of step {step}: {what}")
 
     return announce
 
@@ -70,8 +77,13 @@ def describe_run(run: Run) -> None:
         "sources": run.stream.corpus,
         "versions": versions(),
     }
-    (run.directory / "run.json").write_text(json.dumps(facts, indent=1))
-    (run.directory / "config.yaml").write_text(run.resolved.to_yaml())
+    texts = {"run.json": json.dumps(facts, indent=1), "config.yaml": run.resolved.to_yaml()}
+    try:
+        for name, text in texts.items():
+            (run.directory / f"{name}.tmp").write_text(text)
+            os.replace(run.directory / f"{name}.tmp", run.directory / name)
+    except OSError as error:  # those of an earlier start stay whole
+        run.journal.say(f"warning: {name} of the run cannot be written: {error.strerror}")
     total = sum(parameters.values())
     parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parameters.items())
     run.journal.say(f"{total / 1e6:.2f} M parameters: {parts}")

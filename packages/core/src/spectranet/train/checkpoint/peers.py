@@ -1,8 +1,8 @@
-"""How do ranks agree on a checkpoint before there is a process group?
+"""How do ranks agree on a checkpoint, also before there is a process group?
 
 The data workers are forked before the group is joined, and at the step that they start from, so the ranks
 must know by then which checkpoint they go on from. They tell each other through the store that the group is
-going to be made with.
+made with.
 """
 
 from __future__ import annotations
@@ -53,15 +53,16 @@ class Peers:
         return f"{self._calls}"
 
 
-def find_peers(timeout_s: float = 1800.0) -> Peers:
+def find_peers(occasion: str = "start", timeout_s: float = 1800.0) -> Peers:
     """The ranks that ``torchrun``, or whoever sets its variables, has started.
 
     Args:
+        occasion: each needs a name of its own, the same on all ranks; what was told stays in the store.
         timeout_s: how long to wait for a rank that does not come or does not answer.
     """
-    if "RANK" not in os.environ or dist.is_initialized():
+    if "RANK" not in os.environ:
         return Peers()
-    timeout = datetime.timedelta(seconds=timeout_s)
     store, rank, size = meet()
-    store.set_timeout(timeout)
-    return Peers(rank, size, dist.PrefixStore("spectranet/checkpoints", store)) if size > 1 else Peers()
+    if not dist.is_initialized():
+        store.set_timeout(datetime.timedelta(seconds=timeout_s))
+    return Peers(rank, size, dist.PrefixStore(f"spectranet/{occasion}", store)) if size > 1 else Peers()

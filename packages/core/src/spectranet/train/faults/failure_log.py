@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from spectranet.data.failures import Skipped
 from spectranet.train.distributed import World
 from spectranet.train.journal.journal import drop_records_from
+from spectranet.train.journal.line_file import LineFile
 
 __all__ = ["FailureLog"]
 
@@ -41,6 +43,7 @@ class FailureLog:
             for path, rank in _files(run_dir):
                 if rank >= world.size:
                     drop_records_from(path, start)
+        self._file: LineFile | None = None
         self._written = Counter(entry["source"] for entry in _entries(self._path))
 
     def write(self, step: int, skipped: Sequence[Skipped]) -> None:
@@ -53,9 +56,16 @@ class FailureLog:
             elif self._written[each.source] == _MOST_OF_A_SOURCE + 1:
                 lines.append(entry | {"note": f"{_MOST_OF_A_SOURCE} are listed; the rest is only counted"})
         if lines:
-            self.directory.mkdir(exist_ok=True)
-            with self._path.open("a") as file:
-                file.writelines(json.dumps(line) + "\n" for line in lines)
+            self._append(lines)
+
+    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """A full disk ends no run: what cannot be written waits for the next lines."""
+        if self._file is None:
+            with suppress(OSError):
+                self.directory.mkdir(exist_ok=True)
+                self._file = LineFile(self._path)
+        for line in lines if self._file is not None else ():
+            self._file.write(line)
 
 
 def _files(run_dir: Path) -> list[tuple[Path, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint
+from spectranet.train.checkpoint.peers import find_peers
 from spectranet.train.faults.finite import DivergedError, FiniteGuard
 
 if TYPE_CHECKING:
@@ -39,12 +40,14 @@ class RollBack:
         if not self._guard.too_many:
             return
         run = self._run
+        run.progress.enter("roll-back")
         run.saver.wait()
         # A checkpoint written since the first of them holds the very weights that fail.
         unspoilt = done - self._guard.in_a_row
         folder = run.directory / "checkpoints"
-        checkpoint, complaints = find_good_checkpoint(folder, before=unspoilt)
-        run.world.require_same("checkpoints to go back to", str(checkpoint and checkpoint.step))
+        checkpoint, complaints = find_good_checkpoint(
+            folder, find_peers(f"roll-back/{done}"), before=unspoilt
+        )
         for complaint in complaints:
             run.journal.event("warning", done, f"warning: {complaint}")
         if checkpoint is None:

@@ -20,22 +20,25 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 import torch.distributed as dist
 
 from spectranet.errors import SpectraNetError
 from spectranet.train.distributed import World
-from spectranet.train.stopping.ending import LOST_RANK, end_at_once, say
+from spectranet.train.stopping.ending import FAULT, LOST_RANK, Stopped, end_at_once, say
 from spectranet.train.stopping.place import Place, Progress, here, told, who_holds_up
 
 __all__ = ["Heartbeat", "LostRank"]
 
-_SLOW_PHASES = ("start", "save", "evaluation")
+_SLOW_PHASES = ("start", "save", "evaluation", "roll-back")
 _PATIENCE = 3.0
 """Phases that may be long without a sign, and the first step, which may compile, get this many timeouts."""
+
+_ANSWERS_S = 5.0
+"""A store that takes longer does not answer."""
 
 _GOES_ON = "the same command goes on from the newest checkpoint"
 
@@ -71,6 +74,9 @@ class Heartbeat:
         self._answered_s = time.monotonic()
         """When the store last answered."""
         self._verdict: dict[str, object] | None = None
+        self._ended: int | None = None
+        """The exit code, when this rank leaves."""
+        self._publishing = threading.Lock()
         self._closed = threading.Event()
         self._concluding = threading.Event()
         self._store = _own_client() if world.size > 1 else None
@@ -81,15 +87,35 @@ class Heartbeat:
             threading.Thread(target=self._exchange, name="heartbeat", daemon=True).start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
 
-    def close(self, code: int = 0) -> None:
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """What goes wrong in here ends this rank, and the others are told with which exit code.
+
+        Raises:
+            LostRank: in place of what a collective call raises where another rank is gone.
+        """
+        try:
+            yield
+        except Stopped as stopped:
+            self.close(stopped.code)
+            raise
+        except BaseException as error:
+            lost = self._explain(error)
+            self.close(getattr(lost or error, "exit_code", FAULT))
+            if lost is not None:
+                raise lost from error
+            raise
+
+    def close(self, code: int) -> None:
         """The run ends here in good order, or by an error of this rank; others are told."""
         self._closed.set()
         if self._store is not None and code != LOST_RANK:
+            self._ended = code
             with suppress(Exception):
-                self._publish(ended=code)
+                self._publish()
 
-    def explain(self, error: BaseException) -> LostRank | None:
-        """To be called with what ends the main thread: that another rank is gone, if it is."""
+    def _explain(self, error: BaseException) -> LostRank | None:
+        """That another rank is gone, if that is why ``error`` ends the main thread."""
         if self._concluding.is_set():
             time.sleep(60.0)  # the thread that has told why ends this process
         if self._store is None or isinstance(error, SpectraNetError) or not _in_collective(error):
@@ -213,12 +239,18 @@ class Heartbeat:
             time.sleep(0.05)
         return True
 
-    def _publish(self, ended: int | None = None) -> None:
+    def _publish(self) -> None:
         assert self._store is not None
-        self._beat += 1
-        look = self._stalled_s() > self._timeout_s / 4
-        place = here(self._rank, self._beat, self._progress, look, ended)
-        self._store.set(str(self._rank), place.to_json())
+        # One at a time: a beat that is on its way must not arrive after the news that this rank has ended.
+        if not self._publishing.acquire(timeout=_ANSWERS_S):
+            return
+        try:
+            self._beat += 1
+            look = self._stalled_s() > self._timeout_s / 4
+            place = here(self._rank, self._beat, self._progress, look, self._ended)
+            self._store.set(str(self._rank), place.to_json())
+        finally:
+            self._publishing.release()
 
     def _read(self) -> None:
         """The places of all ranks."""
