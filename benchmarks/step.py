@@ -2,9 +2,10 @@
 
     python benchmarks/step.py [--quick] [--only decoder,bare,open_clip,accumulated,flava,exact,host]
 
-Peers come with ``nox -s bench``. Ten minutes, or 45 s with ``--quick``. One thread; figures are medians over rounds of the ratio of process CPU
-time, the sides taking turns. CLIP's towers are those of open_clip's ViT-B-32, its widths, heads, patch,
-text length and vocabulary, with fewer blocks, so that a step takes seconds and not minutes.
+Peers come with ``nox -s bench``. Ten minutes, or 45 s with ``--quick``. One thread; figures are medians
+over rounds of the ratio of process CPU time, the sides taking turns. CLIP's towers are those of open_clip's
+ViT-B-32, its widths, heads, patch, text length and vocabulary, with fewer blocks, so that a step takes
+seconds and not minutes.
 """
 
 from __future__ import annotations
