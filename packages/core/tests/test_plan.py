@@ -45,7 +45,10 @@ def test_links_beyond_a_server_are_the_network() -> None:
     assert H100.link(8) == H100.node_bandwidth
     assert H100.link(16) == 8 * H100.network_bandwidth  # all cards of a server work for its rings
     assert find_gpu("a100-80gb").link(16) < find_gpu("a100-80gb").node_bandwidth
-    assert H100.link_between_copies(16) == H100.network_bandwidth
+    for shard in (8, 16):
+        assert H100.link_between_copies(32, shard) == H100.network_bandwidth
+    assert H100.link_between_copies(16, 4) == 2 * H100.network_bandwidth  # two copies in each server
+    assert H100.link_between_copies(16, 1) == H100.link(16)  # one ring through everything
 
 
 def test_the_meter_follows_storages_as_they_come_and_go_and_change_size() -> None:
@@ -334,6 +337,18 @@ def test_a_plan_reads_in_80_columns_and_ends_in_a_line_to_copy() -> None:
     assert [row[0] for row in rows] == ["*", "="]
     assert [row.split()[1] for row in rows] == ["8", "2"]
     assert "64 GPUs for four weeks are 43,008 GPU-hours" in " ".join(text.split())
+
+
+def test_a_slow_plan_of_a_large_model_keeps_its_columns() -> None:
+    plan = planned(50)
+    slow = [
+        replace(one, step_s=12_345.6, compute_s=12_345.6, link_s=1234.5, flops=10**19)
+        for one in plan.estimates
+    ]
+    text = as_text(replace(plan, estimates=tuple(slow), best=slow[3], model_flops=4 * 10**19))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "40 EFLOP" in text and "10 EFLOP" in text
+    assert " 12346 " in text and "e+" not in text
 
 
 def test_where_nothing_fits_it_says_what_would() -> None:

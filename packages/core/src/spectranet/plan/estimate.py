@@ -209,5 +209,5 @@ def _sending(received: Mapping[str, float], setting: Setting, gpu: Gpu, gpus: in
     shard = setting.shard_ranks or gpus
     inside = gpus <= gpu.node or gpu.node % shard == 0
     links = {name: gpu.link(shard if inside else gpus) for name in ("all-gather", "reduce-scatter")}
-    links["all-reduce of copies"] = gpu.link_between_copies(gpus)
+    links["all-reduce of copies"] = gpu.link_between_copies(gpus, shard)
     return sum(size / links.get(name, gpu.link(gpus)) for name, size in received.items())

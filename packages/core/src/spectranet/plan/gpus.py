@@ -51,9 +51,15 @@ class Gpu:
             return self.node_bandwidth
         return min(self.node_bandwidth, self.node * self.network_bandwidth)
 
-    def link_between_copies(self, devices: int) -> float:
-        """The same of rings that lead from one server to the next: each device has its own card to itself."""
-        return self.node_bandwidth if devices <= self.node else self.network_bandwidth
+    def link_between_copies(self, devices: int, shard: int) -> float:
+        """The same of rings through the copies of a model, each on ``shard`` devices that follow one another.
+
+        A server that holds one copy or a part of it has a ring for each of its devices, with a card to
+        itself; one of several copies has fewer rings, which share its cards.
+        """
+        if devices <= self.node:
+            return self.node_bandwidth
+        return min(self.node_bandwidth, max(1, self.node // shard) * self.network_bandwidth)
 
 
 def _this_cpu() -> Gpu:

@@ -134,6 +134,8 @@ def _assumptions(plan: Plan) -> Iterator[str]:
 
 
 def _seconds(seconds: float) -> str:
+    if seconds >= 999.5:
+        return f"{seconds:.0f}"
     return f"{seconds:.3g}" if seconds >= 0.01 else f"{seconds:.4f}"
 
 
@@ -142,11 +144,9 @@ def _count(number: float) -> str:
 
 
 def _flops(number: float) -> str:
-    for unit in ("MFLOP", "GFLOP", "TFLOP", "PFLOP"):
-        number /= 1000 if unit != "MFLOP" else 1e6
-        if number < 1000 or unit == "PFLOP":
-            return f"{number:,.3g} {unit}"
-    raise AssertionError
+    units = ("MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP")
+    power = next((n for n in range(len(units)) if number < 999.5 * 1000 ** (n + 2)), len(units) - 1)
+    return f"{number / 1000 ** (power + 2):.3g} {units[power]}"
 
 
 def _bytes(size: float) -> str:
