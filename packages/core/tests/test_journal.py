@@ -133,6 +133,36 @@ assert file.write({{"step": 4, "text": ""}}) is None
     assert [each["step"] for each in lines(path)] == [0, 1, 2, 3, 4]
 
 
+def test_half_a_line_of_a_killed_run_spoils_no_other(journal, tmp_path):
+    """Killed while the disk was full: a part of the last record and of the last event."""
+    for name in ("metrics.jsonl", "events.jsonl"):
+        (tmp_path / name).write_bytes(b'{"step": 1}\n{"step": 2, "ti\xc3')
+    resumed = journal(start=1)
+    resumed.record(2, {"loss": 1.0})
+    resumed.event("resume", 1, "going on")
+    assert [each["step"] for each in lines(tmp_path / "metrics.jsonl")] == [1, 2]
+    first, _, last = (tmp_path / "events.jsonl").read_bytes().splitlines()
+    assert (json.loads(first), json.loads(last)["text"]) == ({"step": 1}, "going on")
+
+
+def test_a_full_disk_keeps_no_run_from_going_on(tmp_path):
+    """The figures of steps that are done again are cut off where they begin: that needs no room."""
+    script = f"""
+import resource, signal
+from pathlib import Path
+from spectranet.train.distributed import start_world
+from spectranet.train.journal.journal import Journal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path = Path({str(tmp_path)!r}, "metrics.jsonl")
+path.write_text("".join('{{"step": %d}}\\n' % step for step in range(1, 10)))
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+Journal(path.parent, 20, 4, start_world("cpu", 1)).close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [each["step"] for each in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
 def test_a_line_is_with_the_system_before_write_returns(tmp_path):
     file = LineFile(tmp_path / "lines.jsonl")
     file.write({"step": 1})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -171,16 +170,28 @@ def _clock(seconds: float) -> str:
 
 
 def drop_records_from(path: Path, start: int) -> None:
-    """Forget what a killed run logged after the checkpoint that we go on from."""
+    """Forget what a killed run logged after the checkpoint that we go on from.
+
+    Records are in the order of their steps, so the file is cut where the first of them begins: a full disk
+    does not refuse that. Half a line of a killed run goes with them if it is the last.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= start:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue  # half a line of a killed run
-    rewritten = path.with_suffix(".tmp")
-    rewritten.write_text("".join(line + "\n" for line in kept))
-    os.replace(rewritten, path)
+    read = kept = 0
+    with path.open("r+b") as file:
+        for line in file:
+            read += len(line)
+            step = _step_of(line)
+            if step is not None and step > start:
+                break
+            if step is not None:
+                kept = read
+        file.truncate(kept)
+
+
+def _step_of(line: bytes) -> int | None:
+    """None of half a line."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else None
+    except (ValueError, KeyError, TypeError):
+        return None
