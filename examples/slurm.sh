@@ -27,6 +27,7 @@
 set -u
 
 export SHARED=/shared             # yours: a directory that all nodes see
+RUN="$SHARED/runs/spectranet-l"
 MAX_RESTARTS=100
 
 export HF_HUB_OFFLINE=1           # pretrained folders are local; a node that asks the hub waits for its timeouts
@@ -54,12 +55,24 @@ srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
 code=$?                           # of srun: the highest of all tasks
 
 restarts=${SLURM_RESTART_COUNT:-0}
+
+# A fault ends its node with 1 and all others with 76, which is the higher. So what is lost thrice in a row
+# without a new checkpoint is not repeated.
+newest=$(cd "$RUN/checkpoints" 2>/dev/null && printf '%s\n' step-* | grep -v tmp | tail -n 1)
+lost=0
+if [ "$code" != 75 ] && [ -d "$RUN" ]; then
+    echo "${newest:-none}" >> "$RUN/lost-after"
+    lost=$(tail -n 3 "$RUN/lost-after" | grep -cFx "${newest:-none}")
+fi
+
 case $code in
     0)
         echo "done"
         ;;
     75 | 76 | 134 | 137 | 139)    # saved and stopped; a rank was lost; killed by SIGABRT, SIGKILL, SIGSEGV
-        if [ "$restarts" -lt "$MAX_RESTARTS" ]; then
+        if [ "$lost" -ge 3 ]; then
+            echo "ended with $code for the third time after checkpoint ${newest:-none}; not requeued: read the first error"
+        elif [ "$restarts" -lt "$MAX_RESTARTS" ]; then
             echo "ended with $code; requeued, restart $((restarts + 1)) of at most $MAX_RESTARTS"
             scontrol requeue "$SLURM_JOB_ID"
         else

@@ -21,16 +21,20 @@ RESUME_ME = 75
 
 
 def main() -> int:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
     try:
         torchrun(["--signals-to-handle", "SIGINT,SIGHUP,SIGQUIT", *sys.argv[1:]])
+    except SignalException as ended:  # Ctrl-C: the ranks have said what they have saved
+        return 128 + ended.sigval
     except ChildFailedError as error:
-        print(error, file=sys.stderr)
         _, first = error.get_first_failure()
-        if first.exitcode in (-signal.SIGTERM, -signal.SIGUSR1):  # told to stop before it could listen
+        # Told to stop, some before they could listen: no failure to be shown as one.
+        if first.exitcode in (RESUME_ME, -signal.SIGTERM, -signal.SIGUSR1):
             return RESUME_ME
+        print(error, file=sys.stderr)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode  # -9: killed by signal 9
     return 0
 

@@ -25,7 +25,7 @@ SKYPILOT = yaml.safe_load((EXAMPLES / "skypilot.yaml").read_text())
 LAUNCHER = EXAMPLES / "torchrun.py"
 GPUS = 64
 RESUME = {"saved": 75, "lost a rank": 76}
-MENDED_BY_A_PERSON = {"fault": 1, "mistake": 2, "diverged": 3, "interrupted": 130}
+MENDED_BY_A_PERSON = {"fault": 1, "mistake": 2, "diverged": 3, "disk full": 74, "interrupted": 130}
 
 
 def kubernetes_job() -> dict[str, Any]:
@@ -153,6 +153,38 @@ def test_exit_codes_that_a_repetition_mends_repeat_and_others_do_not() -> None:
         assert code in slurm and code in skypilot and code not in rule["onExitCodes"]["values"]
     for code in MENDED_BY_A_PERSON.values():
         assert code not in slurm and code not in skypilot and code in rule["onExitCodes"]["values"]
+
+
+def test_slurm_requeues_what_makes_progress_and_nothing_else(tmp_path: Path) -> None:
+    """The script itself, between an srun that ends as it is told and an scontrol that takes notes."""
+    programs = {
+        "srun": "exit $CODE",
+        "scontrol": f'[ "$1" = show ] && echo node-0 || echo $* >> {tmp_path}/asked',
+    }
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "slurm.sh").write_text(SLURM.replace("SHARED=/shared", f"SHARED={tmp_path}"))
+    checkpoints = tmp_path / "runs/spectranet-l/checkpoints"
+    checkpoints.mkdir(parents=True)
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "node-[0-7]", "SLURM_CPUS_PER_TASK": "96"}
+
+    def is_requeued(code: int) -> bool:
+        environment = os.environ | slurm | {"CODE": str(code), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        (tmp_path / "asked").write_text("")
+        ended = subprocess.run(["bash", tmp_path / "slurm.sh"], env=environment, stdout=subprocess.DEVNULL)
+        assert ended.returncode == code
+        return (tmp_path / "asked").read_text() == "requeue 7\n"
+
+    assert [is_requeued(code) for code in MENDED_BY_A_PERSON.values()] == [False] * 5
+    (checkpoints.parent / "lost-after").unlink()
+    assert [is_requeued(76) for _ in range(4)] == [True, True, False, False]
+    (checkpoints / "step-00000100").mkdir()
+    assert [is_requeued(code) for code in (76, 75, 75, 75, 137, 76)] == [True] * 5 + [False]
+    (checkpoints / "step-00000200.tmp").mkdir()
+    assert not is_requeued(76)
+    (checkpoints / "step-00000200").mkdir()
+    assert is_requeued(76)
 
 
 RANK = """
