@@ -85,9 +85,11 @@ def test_a_stopped_process_is_named_and_killed(rank: int, data: Path, tmp_path: 
     assert ("the ranks' store at 127.0.0.1 (rank 0's) does not answer" in told) == (rank == 0)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_is_named_at_once_by_one_that_is_left(rank: int, data: Path, tmp_path: Path) -> None:
-    codes, told = lose(data, tmp_path, "forward:9", rank, signal.SIGKILL)
+@pytest.mark.parametrize(("moment", "rank"), [("forward:9", 0), ("forward:9", 1), ("set-up:1", 1)])
+def test_a_killed_rank_is_named_at_once_by_one_that_is_left(
+    moment: str, rank: int, data: Path, tmp_path: Path
+) -> None:
+    codes, told = lose(data, tmp_path, moment, rank, signal.SIGKILL)
     assert codes[rank] == -signal.SIGKILL
     assert codes[1 - rank] == 76
     assert ") is gone; last heard of in step" in told[0]

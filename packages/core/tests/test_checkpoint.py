@@ -111,6 +111,12 @@ def test_a_last_state_that_cannot_be_saved_ends_the_run_with_its_own_code(gone_o
     assert "the newest checkpoint is of step 57" in gone_on[1]["lost"]
 
 
+def test_a_save_under_way_when_an_error_ends_the_ranks_is_named_complete_without_a_collective_call(gone_on):
+    assert gone_on[1]["left alone"] == ["step-00000007"]
+    names = [f"rank-0000{rank}-000.safetensors" for rank in range(2)]
+    assert sorted(gone_on[1]["saved alone"]) == ["manifest.json", "manifest.sha256", *names]
+
+
 def test_of_replicas_one_is_written(gone_on):
     assert gone_on[1]["replicas"] == ["manifest.json", "manifest.sha256", "rank-00000-000.safetensors"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def world():
 def logged(run_dir: Path) -> list[dict]:
     text = (run_dir / "failures" / "rank-0.jsonl").read_text()
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_full_disk_ends_no_run_and_what_could_not_be_written_follows_later(tmp_path, world):
+    log = FailureLog(tmp_path, 0, world)
+    log.write(1, [Skipped("s", "before", "bad")])
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))  # EFBIG stands for ENOSPC
+    try:
+        log.write(2, [Skipped("s", "while full", "bad"), Skipped("s", "too", "bad")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert (tmp_path / "failures" / "rank-0.jsonl").stat().st_size <= 100
+    log.write(3, [Skipped("s", "after", "bad")])
+    assert [line["key"] for line in logged(tmp_path)] == ["before", "while full", "too", "after"]
 
 
 def test_failures_are_written_by_step_and_forgotten_where_steps_are_done_again(tmp_path, world):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
+from spectranet.train.checkpoint.peers import Peers
 from spectranet.train.stopping.place import Place, Progress, born, here, told, who_holds_up
 
 
@@ -87,6 +90,27 @@ def until(place: Place, fate: str) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"{place.fate()}, not {fate}")
+
+
+def test_a_rank_that_waits_for_others_in_the_training_room_is_known_to_wait() -> None:
+    """As in a collective, where the loop waits for its device or asks the other ranks through their store."""
+    answers: queue.Queue[bytes] = queue.Queue()
+    peers = Peers(1, 2, SimpleNamespace(get=answers.get))
+
+    def look() -> Place:
+        for _ in range(1000):
+            place = here(1, 0, Progress(), look=True)
+            if place.code.startswith("checkpoint/peers.py:"):
+                break
+            time.sleep(0.01)
+        answers.put(b"rank 0's text")
+        return place
+
+    with ThreadPoolExecutor(1) as heartbeat:
+        looked = heartbeat.submit(look)
+        assert peers.told_by_first("") == "rank 0's text"
+    assert looked.result().code.endswith(" in told_by_first")
+    assert looked.result().waits
 
 
 def test_a_place_goes_through_the_store_unchanged() -> None:

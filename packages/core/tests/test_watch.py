@@ -104,8 +104,7 @@ def test_two_ranks_are_seen_to_do_what_one_does_and_the_one_that_waits_is_told(t
     for name in alike:
         assert found[2][name] == pytest.approx(found[1][name], rel=1e-4, abs=1e-6), name
     both = found[2]
-    waited_s = 2 * both["seconds_per_step"] * both["data_wait_share_worst"]
-    assert waited_s >= 0.6
+    assert 0 < both["slept_share"] <= both["data_wait_share_worst"] <= 1
     assert both["data_wait_share"] < both["data_wait_share_worst"]
 
 

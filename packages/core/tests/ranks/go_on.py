@@ -73,6 +73,15 @@ except CheckpointNotWritten as error:
     found["lost"], found["code"] = str(error), error.exit_code
 fill_disk(False)
 
+alone = Saver(directory.parent / "alone", options, world, saved=lambda path, step: saved.append(path.name))
+alone.begin(7, model, optimizer, {})
+alone.finish_alone()  # as where an error has ended each rank by itself
+world.sum(torch.zeros(1))
+found["saved alone"] = [
+    path.name for path in find_good_checkpoint(directory.parent / "alone")[0].path.glob("*")
+]
+found["left alone"] = [path.name for path in (directory.parent / "alone").iterdir()]
+
 config, parts = toy_run.toy_config()
 replica = build_sharded(config, parts, dataclasses.replace(world, mesh=rank_mesh("cpu", 2, 1)))
 its_optimizer = build_optimizer(replica, config.train.optimizer)

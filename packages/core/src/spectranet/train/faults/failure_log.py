@@ -59,7 +59,7 @@ class FailureLog:
             self._append(lines)
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """A full disk ends no run: what cannot be written waits for the next lines."""
+        """A full disk ends no run: the file keeps what it cannot write until it can."""
         if self._file is None:
             with suppress(OSError):
                 self.directory.mkdir(exist_ok=True)
