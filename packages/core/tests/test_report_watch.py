@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 from report_page import HOSTILE, facts, record, rendered, write_run
 
+from spectranet.report import render
 from spectranet.report.records import read_run
 
 
@@ -104,3 +106,23 @@ def test_a_year_of_events_does_not_fill_the_page(run):
     assert page.text.count("is skipped") == 60 and "The last 60 of 999" in page.text
     assert len(page.all("g", "class", "k-skipped")) <= 500
     assert len((run / "report.html").read_text()) < 300_000
+
+
+def test_a_long_run_has_a_page_that_is_no_longer(tmp_path):
+    """Ten thousand records and a thousand checkpoints, of a run that was started twice."""
+    sizes = []
+    for most in (1_000, 10_000):
+        run = write_run(tmp_path / str(most), [record(step) for step in range(1, most)], facts())
+        started = [event(0, "start"), event(most // 2, "resume")]
+        write_events(run, *started, *(event(step, "checkpoint") for step in range(0, most, 10)))
+        sizes.append(len(Path(render(run)).read_text()))
+    assert sizes[1] < 1.2 * sizes[0]
+
+
+def test_numbers_that_no_axis_has_a_place_for_are_left_out(tmp_path):
+    records = [record(1), record(2, loss=1e300), record(3, loss=-1e300), record(4, time=math.nan)]
+    run = write_run(tmp_path / "r", records, facts())
+    write_events(run, event(0, "start"), event(4, "end", time=math.inf))
+    page = rendered(run)
+    assert "2 not finite" in page.text
+    assert "step 4: done" not in page.text and "step 0: started" in page.text

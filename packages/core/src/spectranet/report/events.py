@@ -35,7 +35,7 @@ _UNITS_S = (86400.0, 3600.0, 60.0, 1.0)
 
 def events_section(run: RunRecords) -> str:
     """Steps over time with a sign for each event, and the last events in words; empty without events."""
-    events = [e for e in run.events if isinstance(e["time"], int | float)]
+    events = [e for e in run.events if _is_moment(e["time"])]
     if not events:
         return ""
     numbers = Counter(str(event["kind"]) for event in events)
@@ -55,6 +55,10 @@ def events_section(run: RunRecords) -> str:
         '<div class="scroll"><table class="events"><tr><th>when (UTC)</th><th class="n">step</th>'
         f"<th>what</th></tr>{rows}</table></div></section>"
     )
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _row(event: dict[str, Any]) -> str:
@@ -89,7 +93,7 @@ class _Frame:
 
 def _picture(run: RunRecords, events: Sequence[dict[str, Any]]) -> str:
     """The steps of the records as a line that stands still while nobody runs, and the events on it."""
-    line = [(r["time"], r["step"]) for r in run.records if isinstance(r.get("time"), int | float)]
+    line = [(r["time"], r["step"]) for r in run.records if _is_moment(r.get("time"))]
     everything = sorted([*line, *((event["time"], event["step"]) for event in events)])
     first, last = everything[0][0], everything[-1][0]
     frame = _Frame(first, max(last - first, 1.0), max(1, *(step for _, step in everything)))
@@ -100,7 +104,9 @@ def _picture(run: RunRecords, events: Sequence[dict[str, Any]]) -> str:
     ):
         stretch = [each for each in line if place[0] <= each[0] < end]
         stretch = [place, *stretch] if place in began else stretch
-        places = "L".join(f"{frame.x(moment):.1f} {frame.y(step):.1f}" for moment, step in stretch)
+        every = max(1, len(stretch) // _MOST_DRAWN)
+        some = [*stretch[:-1:every], *stretch[-1:]]
+        places = "L".join(f"{frame.x(moment):.1f} {frame.y(step):.1f}" for moment, step in some)
         parts.append(f'<path class="line" d="M{places}"/>' if places else "")
     for event in events[:: math.ceil(len(events) / _MOST_DRAWN)]:
         kind = str(event["kind"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ __all__ = ["Point", "RunRecords", "read_run"]
 
 _MOST_FAILURES = 100_000
 """A table of the commonest reasons is no better for more."""
+
+_LARGEST = 1e100
 
 _EVENT = {"time", "kind", "text"}
 
@@ -49,7 +51,13 @@ class RunRecords:
 
     def names(self) -> list[str]:
         """Every figure that was logged, in the order of first appearance."""
-        names = dict.fromkeys(key for record in self.records for key in record)
+        return self._names
+
+    @cached_property
+    def _names(self) -> list[str]:
+        names: dict[str, None] = {}
+        for record in self.records:
+            names.update(dict.fromkeys(record))
         return [key for key in names if key not in ("step", "time")]
 
     def series(self, key: str) -> list[Point]:
@@ -159,4 +167,5 @@ def _object(path: Path, notes: list[str], needed: bool = True) -> dict[str, Any]
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Also small enough for the arithmetic of an axis, as all that fits fp32 is."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
