@@ -76,7 +76,8 @@ def compare(folder: Path, mib: int, rounds: int, budget_s: float) -> None:
             f"{max(timing.seconds) * 1e3:.0f}), {spent.median * 1e3:.0f} ms CPU, {len(timing.seconds)} rounds"
         )
     figure("checkpoint.verified_save_vs_raw", wall["ours"].ratio_to(wall["raw"]), "x")
-    figure("checkpoint.cpu_vs_raw", Timing(tuple(cpu["ours"])).ratio_to(Timing(tuple(cpu["raw"]))), "x")
+    warm = {name: Timing(tuple(seconds[1:])) for name, seconds in cpu.items()}
+    figure("checkpoint.cpu_vs_raw", warm["ours"].ratio_to(warm["raw"]), "x")
 
     at_once = OurSave(folder / "at_once", world, model, optimizer, asynchronous=False)
     aside = OurSave(folder / "aside", world, model, optimizer, asynchronous=True)
