@@ -119,7 +119,7 @@ class FirstFault:
         if arguments[0] == "train":
             terms: Mapping[str, Tensor] = output[1]
         elif arguments[0] == "global":
-            terms = {term: part[0] for term, part in output[1].items()}
+            terms = {term: loss.sum for term, loss in output[1].items()}
         else:
             terms = {}
         for term, value in terms.items():
