@@ -20,11 +20,11 @@ import torch
 from torch import nn
 
 from spectranet.config import load_config
-from spectranet.config.schema import OptimizerConfig
+from spectranet.config.schema import CheckpointConfig, OptimizerConfig
 from spectranet.data.options import OpenOptions
 from spectranet.data.readers import readers
 from spectranet.errors import SpectraNetError
-from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint, save_checkpoint
+from spectranet.train.checkpoint import Saver, find_good_checkpoint, load_checkpoint
 from spectranet.train.distributed import start_world
 from spectranet.train.optimizer import build_optimizer
 
@@ -54,7 +54,9 @@ def good(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("good")
     model, optimizer = state()
     for step in (1, 2):
-        save_checkpoint(folder, step, model, optimizer, {}, start_world("cpu", 1), keep_last=2)
+        Saver(folder, CheckpointConfig(keep_last=2), start_world("cpu", 1)).save_last(
+            step, model, optimizer, {}
+        )
     return folder
 
 

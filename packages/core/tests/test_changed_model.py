@@ -9,8 +9,9 @@ import torch
 import toy
 import toy_run
 
+from spectranet.config.schema import CheckpointConfig
 from spectranet.model.build import Parts
-from spectranet.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, verify_checkpoint
+from spectranet.train.checkpoint import CheckpointError, Saver, load_checkpoint, verify_checkpoint
 from spectranet.train.checkpoint.shards import state_of
 from spectranet.train.distributed import start_world
 from spectranet.train.optimizer import build_optimizer
@@ -41,8 +42,8 @@ def saved(tmp_path_factory):
                 for state in optimizer.state.values():
                     state["step"].fill_(7)
             folder = tmp_path_factory.mktemp("-".join(modalities))
-            path = save_checkpoint(folder, 7, model, optimizer, {}, world, keep_last=1)
-            made[modalities] = verify_checkpoint(path), copied(model, optimizer)
+            Saver(folder, CheckpointConfig(), world).save_last(7, model, optimizer, {})
+            made[modalities] = verify_checkpoint(folder / "step-00000007"), copied(model, optimizer)
         return made[modalities]
 
     return of

@@ -85,7 +85,7 @@ found["left alone"] = [path.name for path in (directory.parent / "alone").iterdi
 config, parts = toy_run.toy_config()
 replica = build_sharded(config, parts, dataclasses.replace(world, mesh=rank_mesh("cpu", 2, 1)))
 its_optimizer = build_optimizer(replica, config.train.optimizer)
-save.save_checkpoint(directory.parent / "replicas", 1, replica, its_optimizer, {}, world, keep_last=1)
+Saver(directory.parent / "replicas", options, world).save_last(1, replica, its_optimizer, {})
 found["replicas"] = sorted(path.name for path in (directory.parent / "replicas" / "step-00000001").iterdir())
 if world.rank == 1:  # the rank that failed, and that did not read what is damaged
     out.write_text(json.dumps(found))

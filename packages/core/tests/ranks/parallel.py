@@ -18,11 +18,13 @@ import toy
 import toy_run
 
 from spectranet import Objective
-from spectranet.train.checkpoint import find_good_checkpoint, load_checkpoint, save_checkpoint
+from spectranet.config.schema import CheckpointConfig
+from spectranet.train.checkpoint import Saver, find_good_checkpoint, load_checkpoint
 from spectranet.train.distributed import leave, start_world
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
+from spectranet.train.optimizer import build_optimizer, fill_gradients
 from spectranet.train.parallel.parallelize import build_sharded
+from spectranet.train.watch.gradient_norms import GradientNorms
 
 VARIANTS = {
     "plain": {},
@@ -124,7 +126,7 @@ def run(model, optimizer, world, passes):
             losses = passes(batches_of(world, step))
         fill_gradients(model.parameters())
         found.setdefault("gradients", toy_run.gradients(model))
-        found.setdefault("norm", clip_gradients(model, 1.0).item())
+        found.setdefault("norm", GradientNorms(model, world).clip(1.0))
         optimizer.step()
         model.after_step()
         optimizer.zero_grad()
@@ -159,7 +161,7 @@ for name, options in VARIANTS.items():
     model, optimizer, world, passes = build(options)
     results[name] = run(model, optimizer, world, passes)
     if name == "two copies":
-        save_checkpoint(directory, 1, model, optimizer, {}, world, 1)
+        Saver(directory, CheckpointConfig(), world).save_last(1, model, optimizer, {})
 if directory.exists():
     results["checkpoint"] = {
         name: from_checkpoint(directory, VARIANTS[name]) for name in ("plain", "two copies")

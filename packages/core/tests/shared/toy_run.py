@@ -11,8 +11,9 @@ from spectranet.model.build import Parts
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World, start_world
 from spectranet.train.objective_pass import ObjectivePass
-from spectranet.train.optimizer import build_optimizer, clip_gradients, fill_gradients
+from spectranet.train.optimizer import build_optimizer, fill_gradients
 from spectranet.train.parallel.parallelize import build_sharded
+from spectranet.train.watch.gradient_norms import GradientNorms
 
 COEFFICIENTS = {"masked": 1.0, "pair": 0.5}
 GLOBAL_BATCH = 16
@@ -53,6 +54,7 @@ def gradients(model: SpectraNet) -> dict[str, torch.Tensor]:
 
 def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, steps: range) -> list[float]:
     passes = ObjectivePass(model, world, COEFFICIENTS)
+    norms = GradientNorms(model, world)
     losses = []
     for step in steps:
         batches = micro_batches(world, 2, seed=step)
@@ -61,7 +63,7 @@ def train_steps(model: SpectraNet, optimizer: torch.optim.AdamW, world: World, s
                 del batch.modalities["right"]
         result = passes(batches)
         fill_gradients(model.parameters())
-        clip_gradients(model, 1.0)
+        norms.clip(1.0)
         optimizer.step()
         model.after_step()
         optimizer.zero_grad()

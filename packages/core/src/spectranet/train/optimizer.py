@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spectranet.config.schema import OptimizerConfig
 
-__all__ = ["build_optimizer", "clip_gradients", "fill_gradients", "learning_rate"]
+__all__ = ["build_optimizer", "fill_gradients", "learning_rate"]
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -62,13 +62,3 @@ def fill_gradients(parameters: Iterable[Tensor]) -> None:
     for parameter in parameters:
         if parameter.grad is None and parameter.requires_grad:
             parameter.grad = torch.zeros_like(parameter)
-
-
-def clip_gradients(model: nn.Module, limit: float) -> Tensor:
-    """Scale the gradient so that its norm is at most ``limit``; returns the norm before, over all ranks."""
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])  # type: ignore[misc]
-    if hasattr(norm, "full_tensor"):
-        norm = norm.full_tensor()
-    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    return norm

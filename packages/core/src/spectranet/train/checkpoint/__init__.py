@@ -14,7 +14,7 @@ from spectranet.train.checkpoint.directory import (
     list_checkpoints,
 )
 from spectranet.train.checkpoint.load import load_checkpoint
-from spectranet.train.checkpoint.save import CheckpointNotWritten, Saver, save_checkpoint
+from spectranet.train.checkpoint.save import CheckpointNotWritten, Saver
 from spectranet.train.checkpoint.verify import find_good_checkpoint, verify_checkpoint
 
 __all__ = [
@@ -26,6 +26,5 @@ __all__ = [
     "find_good_checkpoint",
     "list_checkpoints",
     "load_checkpoint",
-    "save_checkpoint",
     "verify_checkpoint",
 ]

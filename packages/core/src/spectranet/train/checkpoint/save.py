@@ -46,7 +46,7 @@ from spectranet.train.checkpoint.shards import (
 from spectranet.train.distributed import World
 from spectranet.train.stopping.ending import NOT_SAVED
 
-__all__ = ["CheckpointNotWritten", "Saver", "save_checkpoint"]
+__all__ = ["CheckpointNotWritten", "Saver"]
 
 _LOOK_S = 0.05
 """Between two looks at a save that is waited for."""
@@ -342,25 +342,6 @@ class Saver:
             if complete
             else "no checkpoint is complete yet"
         )
-
-
-def save_checkpoint(
-    directory: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    about: Mapping[str, Any],
-    world: World,
-    keep_last: int,
-) -> Path:
-    """Write ``directory/step-N`` from all ranks and wait for it; returns its path.
-
-    Raises:
-        CheckpointNotWritten: it cannot be written.
-    """
-    saver = Saver(directory, CheckpointConfig(keep_last=keep_last, asynchronous=False), world)
-    saver.save_last(step, model, optimizer, about)
-    return final_path(directory, step)
 
 
 def _manifest(
