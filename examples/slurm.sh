@@ -51,7 +51,7 @@ srun --kill-on-bad-exit=0 --wait=120 --cpus-per-task="$SLURM_CPUS_PER_TASK" \
         data.sources.image-text.path="$SHARED/data/image-text/*.tar" \
         data.sources.video-text.path="$SHARED/data/video-text/*.tar" \
         data.sources.audio-text.path="$SHARED/data/audio-text/*.tar" \
-        train.micro_batch=16
+        train.micro_batch=16 train.activation_checkpointing=selective
 code=$?                           # of srun: the highest of all tasks
 
 restarts=${SLURM_RESTART_COUNT:-0}
