@@ -15,7 +15,7 @@ from spectranet.train.watch.figures import meaning
 __all__ = ["Curve", "Frame", "binned", "draw", "draw_together", "grid", "smoothed"]
 
 WIDTH, HEIGHT = 290, 164
-LEFT, RIGHT, TOP, BOTTOM = 42, 10, 8, 24
+LEFT, RIGHT, TOP, BOTTOM = 50, 10, 8, 24
 _MOST_RAW = 500
 _MOST_LINE = 240
 _MOST_HITS = 48

@@ -77,9 +77,10 @@ def read_step(folder: Path) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads((folder / "step.json").read_text())
         int(facts["step"]), int(facts["seed"]), list(facts["ranks"])
     except (OSError, ValueError, KeyError, TypeError) as error:
+        run = folder.parent if folder.parent.name == "skipped" else folder / "skipped"
+        there = f"those of this run:  ls {run}" if run.is_dir() else "it is named RUN/skipped/step-N"
         raise DataError(
-            f"'{folder}' is no skipped step: its step.json cannot be read ({error}).\n"
-            "  those of a run:  ls RUN/skipped"
+            f"'{folder}' is no skipped step: its step.json cannot be read ({error}).\n  {there}"
         ) from None
     return facts
 
