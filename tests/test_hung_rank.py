@@ -5,6 +5,7 @@ The timeout is of seconds here, against ten minutes by default. A plugin stands 
 
 from __future__ import annotations
 
+import fcntl
 import re
 import signal
 import sys
@@ -93,6 +94,16 @@ def test_a_killed_rank_is_named_at_once_by_one_that_is_left(
     assert codes[rank] == -signal.SIGKILL
     assert codes[1 - rank] == 76
     assert ") is gone; last heard of in step" in told[0]
+
+
+def test_a_rank_that_cannot_start_is_told_to_those_that_would_wait_for_it(data: Path, tmp_path: Path) -> None:
+    """Without a launcher that would end them. Here rank 0 finds its directory in use."""
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / "run.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with Ranks(data, command(data, tmp_path / "run"), tmp_path / "told") as ranks:
+            assert ranks.codes() == [2, 2], ranks.told()
+    assert "is in use by another run" in ranks.told()
 
 
 def test_a_slow_evaluation_is_no_hang(data: Path, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
+import torch
+
 from spectranet.train.checkpoint.peers import Peers
 from spectranet.train.stopping.place import Place, Progress, born, here, told, who_holds_up
 
@@ -119,3 +121,19 @@ def test_a_place_goes_through_the_store_unchanged() -> None:
     assert place.code.startswith("tests/test_place.py:")
     assert not place.waits
     assert Place.from_json(place.to_json()) == place
+
+
+def test_what_fails_on_one_rank_fails_on_all_with_its_reason() -> None:
+    store = torch.distributed.HashStore()
+
+    def start(rank: int) -> str:
+        try:
+            return Peers(rank, 2, store).together(lambda: str(1 / rank))
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    with ThreadPoolExecutor(2) as ranks:
+        found = list(ranks.map(start, range(2)))
+    assert found[0] == "ZeroDivisionError: division by zero"
+    assert found[1] == "ConfigError: rank 0 cannot start: division by zero"
+    assert Peers().together(lambda: "alone") == "alone"

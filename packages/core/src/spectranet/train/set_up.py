@@ -23,7 +23,7 @@ from spectranet.train.checkpoint import (
     find_good_checkpoint,
     load_checkpoint,
 )
-from spectranet.train.checkpoint.peers import find_peers
+from spectranet.train.checkpoint.peers import Peers, find_peers
 from spectranet.train.distributed import World, start_world
 from spectranet.train.faults.failure_limit import FailureLimit
 from spectranet.train.faults.failure_log import FailureLog
@@ -54,12 +54,11 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     config = resolved.config
     stop = StopFlag(launcher)
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
-    make_run_directory(config.run_dir)
-    if int(os.environ.get("RANK", 0)) == 0:
-        lock_run(Path(config.run_dir))
-    checkpoint, told = _newest_checkpoint(resolved)
+    peers = find_peers()
+    peers.together(lambda: _take_run_directory(config.run_dir))
+    checkpoint, told = _newest_checkpoint(resolved, peers)
     start = checkpoint.step if checkpoint else 0
-    stream = open_stream(resolved, parts, start)
+    stream = peers.together(lambda: open_stream(resolved, parts, start))
     timeout_s = config.train.timeout_s
     world = start_world(
         config.train.device,
@@ -103,11 +102,17 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     return run
 
 
-def _newest_checkpoint(resolved: Resolved) -> tuple[Checkpoint | None, list[str]]:
+def _take_run_directory(run_dir: str) -> None:
+    make_run_directory(run_dir)
+    if int(os.environ.get("RANK", 0)) == 0:
+        lock_run(Path(run_dir))
+
+
+def _newest_checkpoint(resolved: Resolved, peers: Peers) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, and what there is to tell about it."""
     config = resolved.config
     directory = Path(config.run_dir) / "checkpoints"
-    checkpoint, complaints = find_good_checkpoint(directory, find_peers())
+    checkpoint, complaints = find_good_checkpoint(directory, peers)
     if (checkpoint or complaints) and not config.train.checkpoint.resume:
         raise ConfigError(
             f"{directory} holds checkpoints, and train.checkpoint.resume is false.\n"

@@ -10,12 +10,20 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch.distributed as dist
 
+from spectranet.errors import ConfigError
 from spectranet.train.distributed import meet
 
 __all__ = ["Peers", "find_peers"]
+
+T = TypeVar("T")
+
+_HEARD_S = 5.0
 
 
 class Peers:
@@ -47,6 +55,34 @@ class Peers:
             texts = [self._store.get(f"{key}/{rank}").decode() for rank in range(self.size)]
         told: list[str] = json.loads(self.told_by_first(json.dumps(texts)))
         return told
+
+    def together(self, call: Callable[[], T]) -> T:
+        """What ``call`` returns here, if it succeeds on all ranks.
+
+        Raises:
+            ConfigError: it has failed on another rank, which is told with its error. Without that this one
+                would wait for the other to join the process group, for half an hour.
+        """
+        try:
+            result = call()
+        except Exception as error:
+            self.all_tell(json.dumps(str(error)))
+            self._leave_together()
+            raise
+        for rank, error_there in enumerate(map(json.loads, self.all_tell("null"))):
+            if error_there is not None:
+                self._leave_together()
+                raise ConfigError(f"rank {rank} cannot start: {error_there}")
+        return result
+
+    def _leave_together(self) -> None:
+        """Rank 0 may hold the store: it goes when all have heard what it says, or soon."""
+        if self._store is None:
+            return
+        self._store.add("heard", 1)
+        until_s = time.monotonic() + _HEARD_S
+        while self.rank == 0 and self._store.add("heard", 0) < self.size and time.monotonic() < until_s:
+            time.sleep(0.02)
 
     def _next_key(self) -> str:
         self._calls += 1
