@@ -45,6 +45,12 @@ def test_the_headline_counts_what_the_run_did(run):
         assert told in page.text, told
 
 
+def test_a_loss_that_is_no_number_any_more_is_not_the_last_one(tmp_path):
+    records = [record(1), record(10), record(20) | {"loss": None}]
+    page = rendered(write_run(tmp_path / "lost", records, facts()))
+    assert "last finite loss, step 10" in page.text and "last loss" not in page.text
+
+
 def test_each_term_has_a_curve_with_all_its_points_and_its_last_value(run):
     page = rendered(run)
     for key, end in LOSSES.items():
@@ -286,6 +292,7 @@ def test_logarithmic_ticks_are_few_and_within():
         (12000, "12k"),
         (2_047_000, "2.05M"),
         (1e9, "1G"),
+        (2.5e30, "2.5e30"),
         (7e-4, "7e-4"),
         (9.1e-5, "9.1e-5"),
         (-0.5, "-0.5"),

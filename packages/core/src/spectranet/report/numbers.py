@@ -12,14 +12,14 @@ def short(value: float) -> str:
     size = abs(value)
     if value == 0:
         return "0"
+    if size < 1e-3 or size >= 1e15 * 0.9995:
+        digits, _, exponent = f"{value:.2e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
     for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if size >= unit * 0.9995:
             return _plain(value / min(unit, 1e3 if name == "k" else unit)) + name
     if size >= 999.5:
         return f"{value:,.0f}"
-    if size < 1e-3:
-        digits, _, exponent = f"{value:.2e}".partition("e")
-        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
     return _plain(value)
 
 

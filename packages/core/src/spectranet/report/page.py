@@ -58,9 +58,11 @@ def _headline(run: RunRecords) -> str:
     parameters = _counts(run)
     if parameters:
         tiles.append(("parameters", short(sum(parameters.values()))))
-    loss = run.last("loss")
-    if loss is not None:
-        tiles.append(("last loss", short(loss)))
+    losses = run.series("loss")
+    if losses:
+        step, loss = losses[-1]
+        lost = any(record["step"] > step and "loss" in record for record in run.records)
+        tiles.append((f"last finite loss, step {count(step)}" if lost else "last loss", short(loss)))
     utilisation = run.last("mfu")
     if utilisation is not None:
         tiles.append(("MFU", percent(utilisation)))
