@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from toy_run import COEFFICIENTS, gradients, micro_batches, toy_model
 
+from spectranet.plan.meter import Meter
 from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.parallel import parallelize
+from spectranet.train.parallel.recompute import recompute_activations
+from spectranet.train.parallel.step_dtype import cast_block
 
 
 def one_step(**train):
@@ -39,3 +43,18 @@ def test_parameters_stay_in_fp32_and_are_seen_again_after_the_step():
     linear = model.encoders["left"].embed
     assert linear.weight is linear._parameters["weight"]
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("checkpointing, bytes_each", [("none", 2.0), ("selective", 0.0), ("full", 0.0)])
+def test_copies_in_bf16_outlive_the_forward_only_where_nothing_is_recomputed(checkpointing, bytes_each):
+    with Meter() as meter:
+        blocks = nn.Sequential(*(nn.Linear(256, 256) for _ in range(8)))
+        meter.watch(blocks.parameters())
+        for block in blocks:
+            cast_block(block, torch.bfloat16)
+            recompute_activations(block, checkpointing)
+        before = meter.alive
+        answer = blocks(torch.ones(1, 256, requires_grad=True))
+        held = (meter.alive - before) / sum(p.numel() for p in blocks.parameters())
+        answer.sum().backward()
+    assert held == pytest.approx(bytes_each, abs=0.1)

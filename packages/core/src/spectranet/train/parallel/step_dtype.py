@@ -4,6 +4,9 @@ Between ranks FSDP does that while it gathers. Alone it would gather nothing and
 parameter into place twice a step and every gradient out of it, which on a CPU takes longer than the
 products that bf16 makes faster. Here a parameter is cast where a block, an encoder or an objective
 starts, and its gradient comes back in fp32 through the cast, micro-batch by micro-batch, as with FSDP.
+
+The copies that a block's backward needs live until then: two bytes a parameter more than FSDP holds, which
+a plan for one device counts. Where activations are recomputed, ``selective`` or ``full``, so are the copies.
 """
 
 from __future__ import annotations
