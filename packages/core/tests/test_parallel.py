@@ -44,7 +44,7 @@ def test_gradients_are_those_of_one_process_and_of_one_sharded_copy(found, varia
 
 
 @pytest.mark.parametrize("variant", [*SHARDED, *COPIED])
-def test_two_steps_come_to_the_same_parameters_and_losses(found, variant):
+def test_three_steps_and_an_evaluation_come_to_the_same_parameters_and_losses(found, variant):
     assert worst_error(found[4][variant]["parameters"], found[4]["plain"]["parameters"]) < 1e-5
     assert found[4][variant]["losses"] == pytest.approx(found[1]["plain"]["losses"], rel=1e-5)
 

@@ -1,6 +1,6 @@
 """Rank script: one step of mixed sources, its ranks arranged in several ways; argv: OUT.
 
-Saves, by variant: the first step's gradients, the parameters after two, and what was sent between ranks.
+Saves, by variant: the first step's gradients, the parameters after three, and what was sent between ranks.
 """
 
 import os
@@ -121,7 +121,7 @@ def build(options):
 
 def run(model, optimizer, world, passes):
     found = {}
-    for step in range(2):
+    for step in range(3):
         with Sent() as sent:
             losses = passes(batches_of(world, step))
         fill_gradients(model.parameters())
@@ -130,8 +130,10 @@ def run(model, optimizer, world, passes):
         optimizer.step()
         model.after_step()
         optimizer.zero_grad()
-    # Of a second step: FSDP has gathered every unit by then.
-    found["sent"] = {"calls": dict(sent.calls), "elements": dict(sent.elements)}
+        if step == 1:  # FSDP has gathered every unit by now
+            found["sent"] = {"calls": dict(sent.calls), "elements": dict(sent.elements)}
+            with torch.no_grad():  # an evaluation comes between steps
+                model.embed("pair", batches_of(world, 2)[0])
     found["losses"] = losses.reduce(world, passes.term_coefficients)
     found["parameters"] = whole(model)
     with Sent() as sent:
