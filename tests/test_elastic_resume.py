@@ -122,7 +122,7 @@ from spectranet.train.distributed import leave
 from spectranet.train.set_up import set_up
 from spectranet.train.snapshot import save
 data, *overrides = sys.argv[1:]
-save(set_up(load_config(["tiny"], overrides, ["text"])), 1)
+save(set_up(load_config(["tiny"], overrides, ["text"])), 1, last=True)
 print("stopped", file=sys.stderr)
 os.rename(data + "/1.later", data + "/1.tar")
 accepted = "train.checkpoint.accept_changed_data=true"

@@ -100,7 +100,7 @@ def test_files_and_overrides_that_cannot_be_read_are_told_together(shelf: Shelf)
     assert str(caught.value).splitlines() == [
         "config file 'none.yaml' does not exist. Did you mean 'nine.yaml'?",
         f"  looked at: {Path.cwd() / 'none.yaml'}",
-        "  presets: base, foundation-256, spectranet-l, tiny",
+        "  presets: base, foundation-256, large, spectranet-l, tiny",
         "file l.yaml: wants options such as 'train:', not a list.",
         "override 'train.steps' is not of the form key=value.",
         "override '+a=1': write key=value, without '+'; key=null switches off.",

@@ -68,6 +68,7 @@ class StopFlag:
         self._agree_s = _AGREE_S if launcher is None else _AGREE_UNDER_TORCHRUN_S
         self._alone = os.environ.get("WORLD_SIZE", "1") == "1"
         self._orphaned_s: float | None = None
+        self._watching_launcher = threading.Lock()
         self._interrupted_s: float | None = None
         self._waiting: _Waiting | None = None
         self._raised: set[int] = set()
@@ -115,6 +116,8 @@ class StopFlag:
         summed = world.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()  # on the CPU, as check()
         interrupted, resume_me, took_s, *sums = summed
         self._pace(took_s / world.size)
+        if interrupted or resume_me:
+            self._look_for_launcher()
         return INTERRUPTED if interrupted else RESUME_ME if resume_me else 0, sums
 
     def check(self, world: World) -> None:
@@ -137,6 +140,7 @@ class StopFlag:
         """
         interrupted, resume_me = flags
         if interrupted or resume_me:
+            self._look_for_launcher()
             raise Stopped(INTERRUPTED if interrupted else RESUME_ME)
 
     def between(self, world: World) -> None:
@@ -164,8 +168,7 @@ class StopFlag:
             for number in self._signals.recv(64) if ready else b"":
                 if number in SIGNALS:
                     self._ask(signal.Signals(number))
-            if self._launcher is not None and os.getppid() != self._launcher:
-                self._outlive_launcher()
+            self._look_for_launcher()
             if self._waiting is not None and time.monotonic() > self._waiting.since_s + self._agree_s:
                 end_at_once(self._waiting.code, self._waiting.why)
 
@@ -183,6 +186,12 @@ class StopFlag:
             elif self._launcher is None or now_s > self._interrupted_s + _SAME_INTERRUPT_S:
                 end_at_once(code, f"ended at once; the same command goes on from step {self._saved}")
         self._raised.add(code)
+
+    def _look_for_launcher(self) -> None:
+        """By the thread, and when ranks stop: another may have missed torchrun first, and only one speaks."""
+        if self._launcher is not None and os.getppid() != self._launcher:
+            with self._watching_launcher:
+                self._outlive_launcher()
 
     def _outlive_launcher(self) -> None:
         now_s = time.monotonic()
