@@ -99,7 +99,8 @@ def make_plan(
     for source, size in (kind for mix in mixes.values() for kind in mix):
         sizes.setdefault(source, set()).add(size)
     choices = checkpointing_choices()
-    begin(f"rehearsing micro-batches of {len(sizes)} sources, checkpointing {', '.join(choices)}")
+    sources = f"{len(sizes)} source{'s' if len(sizes) > 1 else ''}"
+    begin(f"rehearsing micro-batches of {sources}, checkpointing {', '.join(choices)}")
     # The one that takes longest comes first.
     order = sorted(choices, key=lambda choice: choice != _LEANEST)
     tasks = [partial(_rehearsed, config, parts, gpus, choice, sizes) for choice in order]
