@@ -206,3 +206,9 @@ def test_a_changed_model_does_not_take_the_old_checkpoint(config, alone):
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "does not fit this model" in done.stderr and "run_dir" in done.stderr
+
+
+def test_a_mistake_in_a_held_out_source_is_told_before_training(config, tmp_path):
+    told = train(config, tmp_path, "eval.sources.image-text.path=nowhere", code=2)
+    assert "'image-text'" in told and "nowhere" in told
+    assert not (tmp_path / "metrics.jsonl").exists()

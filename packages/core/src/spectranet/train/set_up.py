@@ -12,6 +12,7 @@ import torch
 from spectranet.config import Resolved, config_to_dict
 from spectranet.data.loader import TrainStream
 from spectranet.data.ratios import hidden_ratios
+from spectranet.data.source import open_sources
 from spectranet.errors import ConfigError
 from spectranet.model.build import Parts, select_parts
 from spectranet.model.spectranet import SpectraNet
@@ -40,7 +41,7 @@ from spectranet.train.stopping.stop import StopFlag
 from spectranet.train.watch.gradient_norms import GradientNorms
 from spectranet.train.watch.watch import Watch
 
-__all__ = ["make_run_directory", "open_stream", "set_up"]
+__all__ = ["look_at_held_out", "make_run_directory", "open_stream", "set_up"]
 
 
 def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
@@ -59,6 +60,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     checkpoint, told = _newest_checkpoint(resolved, peers)
     start = checkpoint.step if checkpoint else 0
     stream = peers.together(lambda: open_stream(resolved, parts, start))
+    peers.together(lambda: look_at_held_out(resolved, parts))
     timeout_s = config.train.timeout_s
     world = start_world(
         config.train.device,
@@ -215,3 +217,17 @@ def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
         rank=int(os.environ.get("RANK", 0)),
         ranks=int(os.environ.get("WORLD_SIZE", 1)),
     )
+
+
+def look_at_held_out(resolved: Resolved, parts: Parts) -> None:
+    """Open the sources of the evaluation once, so that a mistake in them is told now and not after days.
+
+    Their indexes are made by this too: that takes forks, which a process with collectives better not makes.
+
+    Raises:
+        ConfigError: lists what is wrong with every source that cannot be used.
+    """
+    config = resolved.config
+    if config.tasks and config.eval.sources:
+        readers = list(resolved.host.readers.values())
+        open_sources(config.eval.sources, parts.modalities, readers, config.data, "eval")
