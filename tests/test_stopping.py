@@ -140,14 +140,17 @@ def test_a_second_run_under_torchrun_is_refused_on_all_ranks_without_waiting(com
     assert "via Signals.SIGTERM, forcefully exiting" not in second.stderr
 
 
-def test_a_killed_run_leaves_no_lock_behind(command, started, tmp_path):
+def test_a_killed_run_leaves_no_lock_behind_and_what_it_half_deleted_goes(command, started, tmp_path):
+    checkpoints = tmp_path / "run" / "checkpoints"
     process = start(started, [*RUN, *command, "train.checkpoint.every=1"], tmp_path / "run")
-    while not list((tmp_path / "run" / "checkpoints").glob("step-*[0-9]")):
+    while not list(checkpoints.glob("step-*[0-9]")):
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    (checkpoints / "step-00000001.old").mkdir(exist_ok=True)
     again = subprocess.run(
-        [*RUN, *command, "train.steps=2"], capture_output=True, text=True, timeout=PATIENCE_S
+        [*RUN, *command, "train.steps=1"], capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert again.returncode == 0, again.stderr
     assert "going on from" in again.stderr
+    assert not list(checkpoints.glob("*.old"))  # although nothing was left to train, and so to save

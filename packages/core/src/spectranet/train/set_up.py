@@ -24,6 +24,7 @@ from spectranet.train.checkpoint import (
     find_good_checkpoint,
     load_checkpoint,
 )
+from spectranet.train.checkpoint.directory import clear
 from spectranet.train.checkpoint.peers import Peers, find_peers
 from spectranet.train.distributed import World, start_world
 from spectranet.train.faults.failure_limit import FailureLimit
@@ -105,9 +106,11 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
 
 
 def _take_run_directory(run_dir: str) -> None:
+    """It is there, it is ours, and what a killed run was about to write or delete is gone."""
     make_run_directory(run_dir)
     if int(os.environ.get("RANK", 0)) == 0:
         lock_run(Path(run_dir))
+        clear(Path(run_dir) / "checkpoints")
 
 
 def _newest_checkpoint(resolved: Resolved, peers: Peers) -> tuple[Checkpoint | None, list[str]]:
