@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ MOMENTS = {
     "first accumulation": ("forward:3", (0,)),
     "accumulation": ("forward:15", (3, 4)),
     "evaluation": ("evaluation:2", (2,)),
-    "last evaluation": ("evaluation:11", (6,)),
+    "last evaluation": ("evaluation:9", (6,)),
     "save": ("save:1", (3, 4)),
     "last save": ("save:2", (6,)),
 }
@@ -64,6 +65,9 @@ def test_both_ranks_end_with_75_and_the_same_command_comes_to_the_same_end(
     with Ranks(data, arguments, tmp_path / "told", f"{aim}:0,1:{tmp_path}") as ranks:
         wait_for([tmp_path / "reached-0", tmp_path / "reached-1"], ranks)
         ranks.send(signal.SIGTERM, signalled)
+        time.sleep(
+            0.5
+        )  # the thread that listens takes it while the ranks stand still, also on a busy machine
         (tmp_path / "go-on").touch()
         assert ranks.codes() == [75, 75], ranks.told()
     assert ranks.told().splitlines()[-1] in {ending(step) for step in stops or (None,)}
