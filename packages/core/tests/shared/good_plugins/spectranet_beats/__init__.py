@@ -1,0 +1,1 @@
+"""A modality small enough to reason about, that keeps every clause: `planted.py` makes plugins of it."""
