@@ -6,18 +6,20 @@ noticed. Words after ``--`` go to pytest: ``nox -s tests -- -k contrastive``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import nox
 
 ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
 PACKAGES = ("core", "text", "vision", "audio", "objectives")
 
 nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "tests", "test", "isolated", "wheels"]
+nox.options.sessions = ["lint", "tests", "test", "isolated", "docs", "wheels"]
 
 # Many tests start processes that import torch, which takes twice as long where compiled modules are not kept.
 KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
@@ -57,26 +59,66 @@ def isolated(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the documents, into site/; a link or an anchor that leads nowhere is an error."""
+    session.install(*group("docs"), *group("test"))
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+    session.run("pytest", "tests/site")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Source archives and wheels of all packages, into dist/."""
     session.install(*group("build"))
-    for old in (ROOT / "dist").glob("spectranet*"):
+    for old in DIST.glob("spectranet*"):
         old.unlink()
     for package in PACKAGES:
         into_dist = ("--no-isolation", "--outdir", "dist")
         session.run("python", "-m", "build", *into_dist, f"packages/{package}", silent=True)
 
 
-@nox.session(requires=["build"], reuse_venv=False)
+@nox.session(requires=["build"])
 def wheels(session: nox.Session) -> None:
-    """The five wheels in a clean environment: they install, import and answer."""
-    built = sorted((ROOT / "dist").glob("*.whl"))
-    session.install("--constraint", "constraints.txt", *map(str, built))
-    session.chdir(session.create_tmp())  # away from the sources
-    session.run("spectranet", "--help", silent=True)
-    session.run("spectranet", "plugins")
-    session.run("spectranet", "config", "show", "--config", "tiny", silent=True)  # presets are inside
-    session.run("python", str(ROOT / "tests" / "smoke_wheels.py"))
+    """The wheels in clean environments: core alone, with each plugin, all; then each tests/wheels/*.py.
+
+    Names after ``--`` choose scripts: ``nox -s wheels -- first_plugin``. A script gets the folder of the wheels,
+    runs in an empty folder away from the sources, and may install: the environment is put right before the next.
+    """
+    every = [f"spectranet-{package}" for package in PACKAGES]
+    scripts = sorted((ROOT / "tests" / "wheels").glob("*.py"))
+    session.chdir(session.create_tmp())
+    if not session.posargs:
+        for some in [["spectranet-core"], *(["spectranet-core", plugin] for plugin in every[1:])]:
+            only(session, some)
+            run_script(session, ROOT / "tests" / "wheels" / "installed.py", *some)
+    for script in scripts:
+        if not session.posargs or script.stem in session.posargs:
+            only(session, every)
+            run_script(session, script)
+
+
+def only(session: nox.Session, distributions: Sequence[str]) -> None:
+    """Bring the environment to these of our wheels, what they require, and pip."""
+    wanted = [str(next(DIST.glob(f"{name.replace('-', '_')}-*.whl"))) for name in distributions]
+    exact = []
+    if session.venv_backend == "uv":
+        # a version that is built again has other contents
+        exact = ["--exact", *(f"--reinstall-package={name}" for name in distributions)]
+    else:  # pip takes nothing away
+        names = session.run("python", "-m", "pip", "freeze", "--exclude", "pip", silent=True) or ""
+        spare = [re.split(r"==| @ ", line)[0] for line in names.splitlines()]
+        if spare:
+            session.run("python", "-m", "pip", "uninstall", "--yes", *spare, silent=True)
+    session.install(*exact, "--constraint", str(ROOT / "constraints.txt"), "pip", *wanted)
+    session.run("python", "-m", "pip", "check")
+    # pip's own resolver is content with what is there, whoever installed it
+    offline = ("--no-index", "--find-links", str(DIST))
+    session.run("python", "-m", "pip", "install", *offline, *distributions, silent=True)
+
+
+def run_script(session: nox.Session, script: Path, *arguments: str) -> None:
+    found_here = {"PIP_FIND_LINKS": str(DIST), "UV_FIND_LINKS": str(DIST)}
+    session.run("python", str(script), str(DIST), *arguments, env=QUIET | found_here)
 
 
 @nox.session
