@@ -67,14 +67,6 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
-def docs(session: nox.Session) -> None:
-    """The site of the documents, into site/; a link or an anchor that leads nowhere is an error."""
-    session.install(*group("docs"), *group("test"))
-    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
-    session.run("pytest", "tests/site")
-
-
-@nox.session
 def build(session: nox.Session) -> None:
     """Source archives and wheels of all packages, into dist/."""
     session.install(*group("build"))
