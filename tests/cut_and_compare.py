@@ -25,7 +25,7 @@ from spectranet.data.collate import collate
 from spectranet.data.pipeline import Sample, Viewer
 from spectranet.model.build import Parts, build_model, initialise_model, select_parts
 from spectranet.train.distributed import leave, start_world
-from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.objective_pass import ObjectivePass, coefficients
 from spectranet.train.optimizer import fill_gradients
 from spectranet.train.parallel.parallelize import build_sharded
 
@@ -147,19 +147,19 @@ def main() -> None:
     config, parts = configured()
     world = start_world("cpu", 1)
     drawn = draw_samples(config, parts)
-    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
+    factors = coefficients(config)
     found: dict[Any, Any] = {}
     if world.size == 1:
         found["whole"], found["losses"] = plain_gradient(config, parts, micro_batches(drawn, parts, 1))
     model = build_sharded(config, parts, world)
     for count, keep in CUTS:
-        passes = ObjectivePass(model, world, coefficients, keep)
+        passes = ObjectivePass(model, world, factors, keep)
         passes(micro_batches(drawn, parts, count, world.rank, world.size))
         fill_gradients(model.parameters())
         found[count, keep] = {name: whole(p.grad) for name, p in model.named_parameters()}
         model.zero_grad()
     if world.size == 1:
-        found["peaks"] = extra_peaks(model, world, coefficients, parts, drawn["clips"][:2], PEAKS)
+        found["peaks"] = extra_peaks(model, world, factors, parts, drawn["clips"][:2], PEAKS)
     if world.is_main:
         torch.save(found, sys.argv[1])
     leave(0)

@@ -17,7 +17,7 @@ from cut_and_compare import configured, draw_samples, micro_batches, plain_gradi
 
 from spectranet.contracts import Batch, ModalityBatch
 from spectranet.train.distributed import leave, start_world
-from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.objective_pass import ObjectivePass, coefficients
 from spectranet.train.optimizer import fill_gradients
 from spectranet.train.parallel.parallelize import build_sharded
 
@@ -88,8 +88,7 @@ def main() -> None:
     world = start_world("cpu", 1)
     drawn = draw_samples(config, parts)
     model = build_sharded(config, parts, world)
-    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
-    passes = ObjectivePass(model, world, coefficients)
+    passes = ObjectivePass(model, world, coefficients(config))
     found = {}
     for empty in CASES:
         for where, ranks in {"one": (1,), "both": (0, 1)}.items():

@@ -26,7 +26,7 @@ from spectranet.plan.growth import Growth
 from spectranet.plan.meter import Meter
 from spectranet.plan.simulate import Cost, rehearse, step_cost
 from spectranet.train.distributed import leave, start_world
-from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.objective_pass import ObjectivePass, coefficients
 from spectranet.train.optimizer import build_optimizer, fill_gradients
 from spectranet.train.parallel.parallelize import build_sharded
 
@@ -73,7 +73,6 @@ def measure(config: Config, parts: Parts, predicted: dict[str, dict[int, Cost]])
         model = build_sharded(config, parts, world)
         optimizer = build_optimizer(model, config.train.optimizer)
     fill_gradients(model.parameters())
-    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
     found: dict[str, Any] = {}
     for source, costs in predicted.items():
         found[source] = {
@@ -90,7 +89,7 @@ def measure(config: Config, parts: Parts, predicted: dict[str, dict[int, Cost]])
                 meter.watch([*model.parameters(), *(p.grad for p in model.parameters())])
                 peak = step_cost(config, model, world, [batch], meter).peak_bytes
             with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
-                ObjectivePass(model, world, coefficients, config.train.keep_encoded)([batch])
+                ObjectivePass(model, world, coefficients(config), config.train.keep_encoded)([batch])
             found[source][kind] = {"bytes": peak, "flops": counter.get_total_flops()}
     assert optimizer.state  # its moments were alive throughout
     return found

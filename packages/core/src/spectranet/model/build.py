@@ -15,7 +15,19 @@ from spectranet.model.decoder import CrossModalDecoder
 from spectranet.model.initialise import materialise
 from spectranet.model.spectranet import MemoryBuilder, SpectraNet
 
-__all__ = ["Parts", "build_model", "count_parameters", "initialise_model", "select_parts"]
+__all__ = [
+    "Parts",
+    "build_model",
+    "count_parameters",
+    "initialise_model",
+    "part_of",
+    "parts_of",
+    "select_parts",
+]
+
+
+_OF_SEVERAL = ("trunks", "encoders", "objectives")
+"""Where the model keeps parts by name."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ def initialise_model(model: SpectraNet, seed: int, device: torch.device, sharder
         if sharder is not None:
             sharder(module)
 
-    for kind in ("trunks", "encoders", "objectives"):
+    for kind in _OF_SEVERAL:
         for name, module in getattr(model, kind).items():
             ready(module, f"{kind}.{name}")
     ready(model.memory, "memory")
@@ -137,8 +149,18 @@ def initialise_model(model: SpectraNet, seed: int, device: torch.device, sharder
 
 def count_parameters(model: SpectraNet) -> dict[str, int]:
     """Parameters of each trunk and encoder, the memory's projections, the decoder, each objective."""
+    return {name: sum(p.numel() for p in module.parameters()) for name, module in parts_of(model).items()}
+
+
+def parts_of(model: SpectraNet) -> dict[str, nn.Module]:
+    """``trunk NAME``, ``encoder NAME``, ``memory``, ``decoder``, ``objective NAME``, as people know them."""
     parts: dict[str, nn.Module] = {f"trunk {name}": module for name, module in model.trunks.items()}
     parts |= {f"encoder {name}": module for name, module in model.encoders.items()}
     parts |= {"memory": model.memory, "decoder": model.decoder}
-    parts |= {f"objective {name}": module for name, module in model.objectives.items()}
-    return {name: sum(p.numel() for p in module.parameters()) for name, module in parts.items()}
+    return parts | {f"objective {name}": module for name, module in model.objectives.items()}
+
+
+def part_of(parameter: str) -> str:
+    """``encoders.audio`` of ``encoders.audio.layers.0.weight``; ``decoder`` of what is in that."""
+    kind, _, rest = parameter.partition(".")
+    return f"{kind}.{rest.partition('.')[0]}" if kind in _OF_SEVERAL else kind

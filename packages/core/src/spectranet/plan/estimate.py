@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from spectranet.config import Config
 from spectranet.plan.gpus import Gpu
@@ -162,13 +163,7 @@ def _first_forward(
     """An encoders' forward of the average micro-batch."""
     total, found = sum(mix.values()), Phase()
     for kind, count in mix.items():
-        one, share = _as_set(_together(costs[kind], "embed"), setting), count / total
-        names = {*found.collectives, *one.collectives}
-        found = Phase(
-            found.operations + round(share * one.operations),
-            found.flops + round(share * one.flops),
-            {n: found.collectives.get(n, 0) + round(share * one.collectives.get(n, 0)) for n in names},
-        )
+        found = found.plus(_as_set(_together(costs[kind], "embed"), setting), count / total)
     return found
 
 
@@ -185,11 +180,7 @@ def _once_a_step(costs: Mapping[tuple[str, int], Cost]) -> Phase:
 
 
 def _together(cost: Cost, *names: str) -> Phase:
-    phases = [cost.phases[name] for name in names if name in cost.phases]
-    collectives: Counter[str] = Counter()
-    for phase in phases:
-        collectives.update(phase.collectives)
-    return Phase(sum(p.operations for p in phases), sum(p.flops for p in phases), collectives)
+    return reduce(Phase.plus, (cost.phases[name] for name in names if name in cost.phases), Phase())
 
 
 def _received(phase: Phase, setting: Setting, gpus: int) -> dict[str, float]:

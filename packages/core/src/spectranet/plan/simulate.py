@@ -8,7 +8,6 @@ is planned for: torch cannot run a backward on imagined CUDA tensors without CUD
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from spectranet.plan.batches import imagined_batch, largest_batch
 from spectranet.plan.imagined import Answers
 from spectranet.plan.meter import Meter
 from spectranet.train.distributed import World
-from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.objective_pass import ObjectivePass, coefficients
 from spectranet.train.optimizer import build_optimizer, fill_gradients
 from spectranet.train.parallel.mesh import check_shard_ranks, rank_mesh
 from spectranet.train.parallel.parallelize import make_sharder, shard_root
@@ -61,6 +60,15 @@ class Phase:
     operations: int = 0
     flops: int = 0
     collectives: Mapping[str, int] = field(default_factory=dict)
+
+    def plus(self, other: Phase, share: float = 1) -> Phase:
+        """With ``other``, or a share of it, besides."""
+        mine, theirs = self.collectives, other.collectives
+        return Phase(
+            self.operations + round(share * other.operations),
+            self.flops + round(share * other.flops),
+            {n: mine.get(n, 0) + round(share * theirs.get(n, 0)) for n in dict.fromkeys((*mine, *theirs))},
+        )
 
 
 @dataclass(frozen=True)
@@ -125,8 +133,7 @@ def step_cost(
     config: Config, model: SpectraNet, world: World, batches: Sequence[Batch], meter: Meter
 ) -> Cost:
     """What a step's gradient costs by an entered ``meter``, on real or imagined tensors."""
-    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
-    passes = ObjectivePass(model, world, coefficients, config.train.keep_encoded, config.train.gather)
+    passes = ObjectivePass(model, world, coefficients(config), config.train.keep_encoded, config.train.gather)
     data = [one.data.values() for batch in batches for one in batch.modalities.values()]
     meter.watch([tensor for tensors in data for tensor in tensors])
     meter.restart()
@@ -153,11 +160,7 @@ class _Phases:
 
     def turn(self, model: nn.Module, args: tuple[str, ...]) -> None:
         meter, before = self.meter, self.found.get(self.name, Phase())
-        self.found[self.name] = Phase(
-            before.operations + meter.operations,
-            before.flops + meter.flops,
-            Counter(before.collectives) + meter.collectives,
-        )
+        self.found[self.name] = before.plus(Phase(meter.operations, meter.flops, dict(meter.collectives)))
         meter.restart()
         self.name = args[0]
         self.alive_at.setdefault(self.name, meter.alive)

@@ -12,6 +12,7 @@ from typing import Any
 
 from spectranet.data.failures import Skipped
 from spectranet.errors import DataError
+from spectranet.train.journal.line_file import read_lines
 
 __all__ = ["Point", "RunRecords", "read_run"]
 
@@ -128,18 +129,7 @@ def read_run(run_dir: Path) -> RunRecords:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The readable lines; a killed run leaves half a line at the end."""
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and type(record.get("step")) is int:
-            records.append(record)
-    return records
+    return [line for line in read_lines(path) if type(line.get("step")) is int]
 
 
 def _failures(run_dir: Path) -> Iterator[Skipped]:

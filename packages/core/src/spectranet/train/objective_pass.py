@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from spectranet.config import Config
 from spectranet.contracts import Batch, Encoded, Rows
 from spectranet.errors import PluginError
 from spectranet.model.move import to_device
@@ -36,7 +37,7 @@ from spectranet.train.distributed import World
 from spectranet.train.faults.lockstep import Lockstep
 from spectranet.train.parallel.accumulation import Accumulation
 
-__all__ = ["ObjectivePass", "StepLosses"]
+__all__ = ["ObjectivePass", "StepLosses", "coefficients"]
 
 Graphs = list[dict[str, Encoded] | None]
 """What the encoders gave for each micro-batch, with its graph; None where that was not kept."""
@@ -72,6 +73,11 @@ class StepLosses:
         result["loss"] = sum(coefficients[term] * value for term, value in values.items())
         metrics = self.metrics | dict(zip(measured, numbers[len(terms) :], strict=True))
         return result | metrics  # type: ignore[operator]
+
+
+def coefficients(config: Config) -> dict[str, float]:
+    """Objective -> what its losses are multiplied by."""
+    return {name: float(options.weight) for name, options in config.objectives.items()}
 
 
 class ObjectivePass:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from spectranet.train.faults.finite import FiniteGuard
 from spectranet.train.faults.lockstep import Lockstep
 from spectranet.train.faults.roll_back import RollBack
 from spectranet.train.journal.journal import Journal
-from spectranet.train.objective_pass import ObjectivePass, StepLosses
+from spectranet.train.objective_pass import ObjectivePass, StepLosses, coefficients
 from spectranet.train.optimizer import fill_gradients, learning_rate
 from spectranet.train.same_data import usable_everywhere
 from spectranet.train.snapshot import save
@@ -35,7 +35,7 @@ from spectranet.train.watch.gradient_norms import GradientNorms
 from spectranet.train.watch.loss_shares import loss_by_modality
 from spectranet.train.watch.watch import Watch, is_logged
 
-__all__ = ["Run", "train"]
+__all__ = ["Run", "seed_step", "train"]
 
 
 @dataclass
@@ -91,7 +91,7 @@ def take_steps(run: Run) -> None:
     steps = config.train.steps
     lockstep = Lockstep(run.model, run.world, run.resolved.host)
     passes = ObjectivePass(
-        run.model, run.world, _coefficients(config), config.train.keep_encoded, config.train.gather, lockstep
+        run.model, run.world, coefficients(config), config.train.keep_encoded, config.train.gather, lockstep
     )
     guard = FiniteGuard(run.directory, run.model, run.world, run.journal, config.train, run.resolved.to_yaml)
     roll_back = RollBack(run, guard)
@@ -211,7 +211,3 @@ def publish(run: Run) -> None:
     readers = list(run.resolved.host.readers.values())
     warning = write_gallery(run.directory, run.config, run.parts.modalities, readers)
     run.journal.say(warning or f"report: {run.directory / 'report.html'}")
-
-
-def _coefficients(config: Config) -> Mapping[str, float]:
-    return {name: float(options.weight) for name, options in config.objectives.items()}

@@ -42,7 +42,7 @@ from spectranet.train.stopping.stop import StopFlag
 from spectranet.train.watch.gradient_norms import GradientNorms
 from spectranet.train.watch.watch import Watch
 
-__all__ = ["look_at_held_out", "make_run_directory", "open_stream", "set_up"]
+__all__ = ["set_up"]
 
 
 def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
@@ -60,8 +60,8 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     peers.together(lambda: _take_run_directory(config.run_dir))
     checkpoint, told = _newest_checkpoint(resolved, peers)
     start = checkpoint.step if checkpoint else 0
-    stream = peers.together(lambda: open_stream(resolved, parts, start))
-    peers.together(lambda: look_at_held_out(resolved, parts))
+    stream = peers.together(lambda: _open_stream(resolved, parts, start))
+    peers.together(lambda: _look_at_held_out(resolved, parts))
     timeout_s = config.train.timeout_s
     world = start_world(
         config.train.device,
@@ -107,7 +107,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
 
 def _take_run_directory(run_dir: str) -> None:
     """It is there, it is ours, and what a killed run was about to write or delete is gone."""
-    make_run_directory(run_dir)
+    _make_run_directory(run_dir)
     if int(os.environ.get("RANK", 0)) == 0:
         lock_run(Path(run_dir))
         clear(Path(run_dir) / "checkpoints")
@@ -190,7 +190,7 @@ def _saver(resolved: Resolved, world: World, journal: Journal, stop: StopFlag, p
     )
 
 
-def make_run_directory(run_dir: str) -> None:
+def _make_run_directory(run_dir: str) -> None:
     """Create it now, before anything is paid for.
 
     Raises:
@@ -208,7 +208,7 @@ def make_run_directory(run_dir: str) -> None:
         )
 
 
-def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
+def _open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
     """The batches of this rank, step by step, from step ``start``."""
     config = resolved.config
     return TrainStream(
@@ -222,7 +222,7 @@ def open_stream(resolved: Resolved, parts: Parts, start: int) -> TrainStream:
     )
 
 
-def look_at_held_out(resolved: Resolved, parts: Parts) -> None:
+def _look_at_held_out(resolved: Resolved, parts: Parts) -> None:
     """Open the sources of the evaluation once, so that a mistake in them is told now and not after days.
 
     Their indexes are made by this too: that takes forks, which a process with collectives better not makes.

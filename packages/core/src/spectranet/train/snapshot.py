@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,13 +31,9 @@ def save(run: Run, done: int, last: bool = False) -> None:
     Raises:
         CheckpointNotWritten: it is the last and cannot be written.
     """
-    about = {
-        "config": config_to_dict(run.config),
-        "plugins": run.resolved.host.describe(),
+    about = _what_trains(run) | {
         "plugin_digest": run.resolved.host.digest(),
-        "sources": run.stream.corpus,
         "topology": {"ranks": run.world.size},
-        "versions": versions(),
         "samples": run.failure_limit.totals(),
     }
     (run.saver.save_last if last else run.saver.begin)(done, run.model, run.optimizer, about)
@@ -55,10 +51,8 @@ def announcer(stop: StopFlag, host: PluginHost, journal: Journal) -> Callable[[P
         for name, call in listeners.items():
             try:
                 call(path=str(path), step=step)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # the checkpoint is safe, whatever a listener makes of it
+            except (Exception, SystemExit) as error:
+                # The checkpoint is safe, whatever a listener makes of it.
                 what = f"{type(error).__name__}: {error}"
                 journal.say(f"warning: plugin '{name}' failed on the checkpoint of step {step}: {what}")
 
@@ -68,15 +62,7 @@ def announcer(stop: StopFlag, host: PluginHost, journal: Journal) -> Callable[[P
 def describe_run(run: Run) -> None:
     """Write ``run.json``, what the report's headline needs, and ``config.yaml``, which repeats the run."""
     parameters = count_parameters(run.model)
-    facts = {
-        "started": time.time(),
-        "parameters": parameters,
-        "config": config_to_dict(run.config),
-        "plugins": run.resolved.host.describe(),
-        "ranks": run.world.size,
-        "sources": run.stream.corpus,
-        "versions": versions(),
-    }
+    facts = {"started": time.time(), "parameters": parameters, "ranks": run.world.size, **_what_trains(run)}
     texts = {"run.json": json.dumps(facts, indent=1), "config.yaml": run.resolved.to_yaml()}
     try:
         for name, text in texts.items():
@@ -87,6 +73,16 @@ def describe_run(run: Run) -> None:
     total = sum(parameters.values())
     parts = ", ".join(f"{name} {count / 1e6:.2f}" for name, count in parameters.items())
     run.journal.say(f"{total / 1e6:.2f} M parameters: {parts}")
+
+
+def _what_trains(run: Run) -> dict[str, Any]:
+    """What a checkpoint and ``run.json`` both say."""
+    return {
+        "config": config_to_dict(run.config),
+        "plugins": run.resolved.host.describe(),
+        "sources": run.stream.corpus,
+        "versions": versions(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from spectranet.model.build import part_of
 from spectranet.train.checkpoint.directory import Checkpoint, CheckpointError
 from spectranet.train.checkpoint.shards import DTYPES, OFFSETS, Shard, local_part, state_of, trained
 
@@ -163,14 +164,8 @@ def _told(
         parts: Counter[str] = Counter()
         for name in sorted(names):
             if name.startswith("model."):
-                parts[_part(name)] += sizes[name]
+                parts[part_of(name.removeprefix("model."))] += sizes[name]
         if parts:
             listed = ", ".join(f"{part} {count:,}" for part, count in parts.items())
             lines.append(f"{what}: {sum(parts.values()):,} parameters: {listed}")
     return lines
-
-
-def _part(name: str) -> str:
-    """``encoders.audio`` of ``model.encoders.audio.layers.0.weight``; ``decoder`` of what is in that."""
-    _, kind, which, *_ = f"{name}..".split(".")
-    return f"{kind}.{which}" if kind in ("trunks", "encoders", "objectives") else kind

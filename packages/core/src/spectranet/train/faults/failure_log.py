@@ -8,7 +8,6 @@ whole must not fill the disk.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,8 +17,7 @@ from typing import Any
 
 from spectranet.data.failures import Skipped
 from spectranet.train.distributed import World
-from spectranet.train.journal.journal import drop_records_from
-from spectranet.train.journal.line_file import LineFile
+from spectranet.train.journal.line_file import LineFile, drop_records_from, read_lines
 
 __all__ = ["FailureLog"]
 
@@ -44,7 +42,7 @@ class FailureLog:
                 if rank >= world.size:
                     drop_records_from(path, start)
         self._file: LineFile | None = None
-        self._written = Counter(entry["source"] for entry in _entries(self._path))
+        self._written = Counter(line["source"] for line in read_lines(self._path) if "source" in line)
 
     def write(self, step: int, skipped: Sequence[Skipped]) -> None:
         lines = []
@@ -76,18 +74,3 @@ def _files(run_dir: Path) -> list[tuple[Path, int]]:
         if (name := re.fullmatch(r"rank-(\d+)\.jsonl", path.name))
     ]
     return sorted(found, key=lambda each: each[1])
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    """The readable lines; a killed run leaves half a line at the end."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and "source" in entry:
-            entries.append(entry)
-    return entries

@@ -20,12 +20,14 @@ from torch.distributed.tensor import DTensor
 from spectranet.config.schema import TrainConfig
 from spectranet.contracts import Batch
 from spectranet.errors import SpectraNetError
+from spectranet.model.build import part_of
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
-from spectranet.train.faults.skipped import KEPT, all_finite, write_batches, write_step
+from spectranet.train.faults.skipped import KEPT, write_batches, write_step
 from spectranet.train.journal.journal import Journal
+from spectranet.train.stopping.ending import DIVERGED
 
-__all__ = ["DivergedError", "FiniteGuard"]
+__all__ = ["DivergedError", "FiniteGuard", "all_finite"]
 
 _NAMED = 3
 """Parameters of a part, or keys of a micro-batch, that a message names."""
@@ -34,7 +36,7 @@ _NAMED = 3
 class DivergedError(SpectraNetError):
     """Too many steps in a row were not finite, and an earlier state has not helped. All ranks come to it."""
 
-    exit_code = 3
+    exit_code = DIVERGED
     same_on_all_ranks = True
 
 
@@ -154,11 +156,8 @@ class FiniteGuard:
         """Part of the model -> its parameters whose gradient is not finite, in this rank's shard."""
         bad: dict[str, list[str]] = {}
         for name, parameter in self._model.named_parameters():
-            gradient = parameter.grad
-            local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-            if local is not None and not all_finite(local):
-                depth = 2 if name.split(".")[0] in ("trunks", "encoders", "objectives") else 1
-                bad.setdefault(".".join(name.split(".")[:depth]), []).append(name)
+            if parameter.grad is not None and not all_finite(parameter.grad):
+                bad.setdefault(part_of(name), []).append(name)
         return bad
 
 
@@ -172,3 +171,9 @@ def _merged(gradients: Sequence[Mapping[str, list[str]]]) -> dict[str, list[str]
         part: [*list(names)[:_NAMED], *([f"and {len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
         for part, names in merged.items()
     }
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Of a tensor that is sharded, this rank's part."""
+    local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return not local.is_floating_point() or bool(torch.isfinite(local).all())

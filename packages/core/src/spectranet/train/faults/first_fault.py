@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from spectranet.contracts import Batch
 from spectranet.model.spectranet import SpectraNet
-from spectranet.train.faults.skipped import all_finite
+from spectranet.train.faults.finite import all_finite
 
 __all__ = ["Fault", "FirstFault", "faulty_operation"]
 
@@ -80,7 +79,7 @@ class FirstFault:
 
     def backward(self) -> list[Fault]:
         """What made the gradient not finite, after a backward; the likeliest first."""
-        bad = {n for n, p in self._model.named_parameters() if p.grad is not None and not _good(p.grad)}
+        bad = {n for n, p in self._model.named_parameters() if p.grad is not None and not all_finite(p.grad)}
         faults = [
             Fault(call.name, f"({_kind(call.module)}) gets finite gradients and passes on others", call.batch)
             for call in self._handed_on
@@ -223,10 +222,6 @@ def _aliased(value: Any, hook: Callable[[Tensor], None]) -> Any:
     if is_dataclass(value) and not isinstance(value, type) and any(t.requires_grad for t in _tensors(value)):
         return replace(value, **{f.name: _aliased(getattr(value, f.name), hook) for f in fields(value)})
     return value
-
-
-def _good(gradient: Tensor) -> bool:
-    return all_finite(gradient.to_local() if isinstance(gradient, DTensor) else gradient)
 
 
 def _count(tensor: Tensor) -> str:

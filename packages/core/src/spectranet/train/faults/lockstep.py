@@ -24,6 +24,7 @@ from spectranet.errors import SpectraNetError
 from spectranet.model.spectranet import SpectraNet
 from spectranet.plugins import PluginHost
 from spectranet.train.distributed import World
+from spectranet.train.stopping.ending import FAULT
 
 __all__ = ["DesyncError", "Lockstep"]
 
@@ -38,7 +39,7 @@ Facts = dict[str, str]
 class DesyncError(SpectraNetError):
     """Ranks are about to take different steps. Every rank comes to it."""
 
-    exit_code = 1
+    exit_code = FAULT
     same_on_all_ranks = True
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from spectranet.config import Resolved
 from spectranet.contracts import Batch
 from spectranet.errors import DataError
@@ -22,10 +20,12 @@ from spectranet.train.checkpoint import (
     verify_checkpoint,
 )
 from spectranet.train.distributed import start_world
+from spectranet.train.faults.finite import all_finite
 from spectranet.train.faults.first_fault import Fault, FirstFault, faulty_operation
-from spectranet.train.faults.skipped import SkippedStep, all_finite
-from spectranet.train.objective_pass import ObjectivePass
+from spectranet.train.faults.skipped import SkippedStep
+from spectranet.train.objective_pass import ObjectivePass, coefficients
 from spectranet.train.parallel.parallelize import build_sharded
+from spectranet.train.run import seed_step
 
 __all__ = ["Replay", "replay"]
 
@@ -114,18 +114,17 @@ def replay(step: SkippedStep, resolved: Resolved, checkpoint: Path | None = None
         )
     model = build_sharded(config, parts, world)
     state = _load(model, step, Path(config.run_dir), checkpoint)
-    coefficients = {name: float(options.weight) for name, options in config.objectives.items()}
-    passes = ObjectivePass(model, world, coefficients)
+    passes = ObjectivePass(model, world, coefficients(config))
 
     def run() -> None:
         model.zero_grad()
-        torch.manual_seed((step.facts["seed"] * 1_000_003 + step.step - 1) * 65_537)
+        seed_step(step.facts["seed"], step.step - 1, world)
         passes(batches)
 
     faults = [
         Fault(name, "is a parameter that is not finite before the step")
         for name, tensor in model.state_dict().items()
-        if not all_finite(tensor.to_local() if hasattr(tensor, "to_local") else tensor)
+        if not all_finite(tensor)
     ]
     finder = FirstFault(model)
     run()

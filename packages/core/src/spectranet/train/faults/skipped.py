@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -124,7 +123,3 @@ def _batch(prefix: str, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
         view = {field: tensors[f"{prefix}/{name}/{field}"] for field in _TENSORS}
         modalities[name] = ModalityBatch(data=data, **view)
     return Batch(tuple(told["keys"]), told["source"], tensors[f"{prefix}/ids_B"], modalities)
-
-
-def all_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

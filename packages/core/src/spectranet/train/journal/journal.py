@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -16,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
 from spectranet.train.distributed import World
-from spectranet.train.journal.line_file import LineFile
+from spectranet.train.journal.line_file import LineFile, drop_records_from
 from spectranet.train.journal.sinks import Sinks
 
-__all__ = ["Journal", "drop_records_from"]
+__all__ = ["Journal"]
 
 _WORTH_TELLING = 0.1
 """Share of a run's time that goes into waiting for its data."""
@@ -57,10 +56,8 @@ class Journal:
         if self.console.is_terminal:
             columns = (
                 TextColumn("[bold]train"),
-                BarColumn(None),
-                MofNCompleteColumn(
-                    table_column=Column(no_wrap=True)
-                ),  # where it is narrow, the bar gives way
+                BarColumn(None),  # where it is narrow, this gives way
+                MofNCompleteColumn(table_column=Column(no_wrap=True)),
                 TextColumn("{task.fields[line]}", table_column=Column(no_wrap=True)),
             )
             self.progress = Progress(*columns, console=self.console, expand=True)
@@ -167,31 +164,3 @@ def _clock(seconds: float) -> str:
     return (
         f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}" if minutes >= 60 else f"{minutes}:{seconds:02d}"
     )
-
-
-def drop_records_from(path: Path, start: int) -> None:
-    """Forget what a killed run logged after the checkpoint that we go on from.
-
-    Records are in the order of their steps, so the file is cut where the first of them begins: a full disk
-    does not refuse that. Half a line of a killed run goes with them if it is the last.
-    """
-    if not path.exists():
-        return
-    read = kept = 0
-    with path.open("r+b") as file:
-        for line in file:
-            read += len(line)
-            step = _step_of(line)
-            if step is not None and step > start:
-                break
-            if step is not None:
-                kept = read
-        file.truncate(kept)
-
-
-def _step_of(line: bytes) -> int | None:
-    """None of half a line."""
-    try:
-        return int(json.loads(line)["step"]) if line.endswith(b"\n") else None
-    except (ValueError, KeyError, TypeError):
-        return None

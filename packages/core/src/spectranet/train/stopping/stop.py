@@ -114,11 +114,9 @@ class StopFlag:
         took_s = time.monotonic() - self._step_began_s
         numbers = [*self.flags(), took_s, *counts]
         summed = world.sum(torch.tensor(numbers, dtype=torch.float64)).tolist()  # on the CPU, as check()
-        interrupted, resume_me, took_s, *sums = summed
+        *flags, took_s = summed[:3]
         self._pace(took_s / world.size)
-        if interrupted or resume_me:
-            self._look_for_launcher()
-        return INTERRUPTED if interrupted else RESUME_ME if resume_me else 0, sums
+        return self._asked_for(flags), summed[3:]
 
     def check(self, world: World) -> None:
         """A collective call, on the CPU: a GPU may run on meanwhile.
@@ -138,10 +136,16 @@ class StopFlag:
         Raises:
             Stopped: if any rank was asked to stop.
         """
+        if code := self._asked_for(flags):
+            raise Stopped(code)
+
+    def _asked_for(self, flags: Sequence[float]) -> int:
+        """The exit code by the sum of all ranks' :meth:`flags`; 0 where no rank was asked to stop."""
         interrupted, resume_me = flags
-        if interrupted or resume_me:
-            self._look_for_launcher()
-            raise Stopped(INTERRUPTED if interrupted else RESUME_ME)
+        if not (interrupted or resume_me):
+            return 0
+        self._look_for_launcher()
+        return INTERRUPTED if interrupted else RESUME_ME
 
     def between(self, world: World) -> None:
         """To be called before each micro-batch of a step: in a long step, a collective call.

@@ -41,6 +41,7 @@ FIGURES = {
     "tried/NAME": "samples of a source that were tried, where one failed",
     "failed/NAME": "samples of a source that could not be used",
     "skipped_steps": "steps whose update was left out, since loss or gradient was not finite",
+    "rolled_back_to": "step of the checkpoint whose weights and optimizer came back",
     "eval/FIGURE": "what a task measured on held-out data",
 }
 """Name -> meaning; words in capitals stand for what a run calls it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from spectranet.model.build import parts_of
 from spectranet.model.spectranet import SpectraNet
 from spectranet.train.distributed import World
 
@@ -31,12 +32,12 @@ class GradientNorms:
         self.parameters: list[Tensor] = []
         part_of, share = list[int](), list[float]()
         seen = set[Tensor]()
-        for name, module in _parts(model).items():
+        for name, module in parts_of(model).items():
             if own := [p for p in module.parameters() if p.requires_grad and p not in seen]:
                 part_of += [len(self.parts)] * len(own)
                 share += [1 / _copies(p, world) for p in own]
                 seen.update(own)
-                self.parts.append(name)
+                self.parts.append(name.replace(" ", "."))
                 self.parameters += own
         self._are_sharded = any(isinstance(p, DTensor) for p in self.parameters)
         self._part_of = torch.tensor(part_of, device=world.device)
@@ -65,12 +66,6 @@ class GradientNorms:
     def figures(self) -> dict[str, float]:
         """``grad_norm``, and ``grad_norm/PART`` of each part."""
         return {"grad_norm": self.total, **{f"grad_norm/{p}": norm for p, norm in self.by_part.items()}}
-
-
-def _parts(model: SpectraNet) -> dict[str, nn.Module]:
-    several = {"trunk": model.trunks, "encoder": model.encoders, "objective": model.objectives}
-    parts = {f"{kind}.{name}": module for kind, each in several.items() for name, module in each.items()}
-    return parts | {"memory": model.memory, "decoder": model.decoder}
 
 
 def _local(gradient: Tensor) -> Tensor:
