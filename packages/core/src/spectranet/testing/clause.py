@@ -1,19 +1,28 @@
 """A clause of the contract: a check that a conformance class inherits, and what its failure says.
 
-The name of the method is the clause's name, its docstring what the contract asks. ``docs/conformance.md``
-and ``python -m spectranet.testing`` show the same docstrings.
+The name of the method is the clause's name; the first paragraph of its docstring is what the contract asks,
+the rest how that is checked and how a breach is mended. ``docs/conformance.md`` and ``python -m
+spectranet.testing`` show the same docstrings.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, TypeVar
 
-__all__ = ["BrokenClauseError", "ConformanceError", "clause", "clauses_of", "require"]
+from spectranet.errors import PluginError
+
+__all__ = ["BrokenClauseError", "ConformanceError", "asked", "clause", "clauses_of", "require"]
 
 _Check = TypeVar("_Check", bound=Callable[..., None])
+
+_KIT = "spectranet.testing"
+_WIDTH = 76
+"""pytest puts four columns before each line of a failure."""
 
 
 class BrokenClauseError(Exception):
@@ -22,6 +31,9 @@ class BrokenClauseError(Exception):
 
 class ConformanceError(AssertionError):
     """A plugin does not keep a clause of the contract."""
+
+
+ConformanceError.__module__ = _KIT  # where authors import it from, and shorter in pytest's output
 
 
 def require(holds: Any, found: str) -> None:
@@ -35,20 +47,30 @@ def require(holds: Any, found: str) -> None:
 
 
 def clause(check: _Check) -> _Check:
-    """Make a test method a clause. Whatever the plugin raises meanwhile breaks the clause too."""
+    """Make a test method a clause. Whatever the plugin raises meanwhile breaks the clause too.
+
+    A failure shows no line of the kit: of a broken clause the message alone, of an exception of the plugin
+    the plugin's own traceback besides.
+    """
 
     @functools.wraps(check)
     def run(self: Any, *args: Any, **kwargs: Any) -> None:
         __tracebackhide__ = True
+        cause: BaseException | None = None
         try:
-            check(self, *args, **kwargs)
+            return check(self, *args, **kwargs)
         except BrokenClauseError as broken:
-            raise ConformanceError(_message(self, check, str(broken))) from None
+            found = str(broken)
         except ConformanceError:
             raise
-        except Exception as error:
-            raised = f"{type(error).__name__}: {error}"
-            raise ConformanceError(_message(self, check, raised)) from error
+        except PluginError as refusal:
+            # The host's own words; what made it refuse, such as a failing import, is the plugin's.
+            found, cause = str(refusal), refusal.__cause__
+        except (Exception, SystemExit) as error:
+            found, cause = f"{type(error).__name__}: {error}", error
+        if cause is not None:
+            cause = cause.with_traceback(_without_kit(cause.__traceback__))
+        raise ConformanceError(_message(self, check, found)) from cause
 
     run.is_clause = True  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]
@@ -64,18 +86,44 @@ def clauses_of(cls: type) -> dict[str, str]:
     return found
 
 
+def asked(documentation: str) -> str:
+    """What the contract asks, in one line: the first paragraph of a clause's docstring."""
+    return " ".join(documentation.partition("\n\n")[0].split())
+
+
 def _name(method: str) -> str:
     return method.removeprefix("test_").replace("_", "-")
 
 
 def _message(case: Any, check: Callable[..., None], found: str) -> str:
     name = _name(check.__name__)
-    asks = " ".join((inspect.getdoc(check) or "").partition("\n\n")[0].split())
-    return "\n".join(
-        [
-            f"{case.who()} breaks the clause '{name}'.",
-            f"  the contract asks: {asks}",
-            f"  found: {found}",
-            f"  documented: docs/conformance.md#{name}, or python -m spectranet.testing {name}",
-        ]
-    )
+    lines = [
+        *_wrapped(f"the contract asks: {asked(inspect.getdoc(check) or '')}"),
+        *_wrapped(f"found: {found}"),
+        *_wrapped(f"documented: python -m spectranet.testing {name}, or docs/conformance.md#{name}"),
+    ]
+    return "\n".join([f"{case.who()} breaks the clause '{name}'.", *lines])
+
+
+def _wrapped(text: str) -> list[str]:
+    """Indented lines; the breaks that ``text`` has stay, since they part facts."""
+    lines = []
+    for number, line in enumerate(text.splitlines()):
+        indent = "  " if number == 0 else "    " + " " * (len(line) - len(line.lstrip()))
+        lines += textwrap.wrap(
+            line.strip(),
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent="    " if number == 0 else indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _without_kit(traceback: TracebackType | None) -> TracebackType | None:
+    """From the first frame outside of the kit on; all of it where there is none."""
+    outside = traceback
+    while outside is not None and outside.tb_frame.f_globals.get("__name__", "").startswith(_KIT):
+        outside = outside.tb_next
+    return outside or traceback

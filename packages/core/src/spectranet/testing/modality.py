@@ -13,9 +13,11 @@ __all__ = ["ModalityConformance"]
 class ModalityConformance(PackageConformance):
     """Subclass, name the plugin and the modality, and run pytest."""
 
+    kind = "modality"
+
     @classmethod
     def modality(cls) -> Modality:
-        return cls.host().modalities[cls.name]
+        return cls.declaration()
 
     @classmethod
     def config(cls, **options: Any) -> Any:

@@ -11,6 +11,8 @@ __all__ = ["ObjectiveConformance"]
 class ObjectiveConformance(PackageConformance):
     """Subclass, name the plugin and the objective, and run pytest."""
 
+    kind = "objective"
+
     @classmethod
     def objective(cls) -> Objective:
-        return cls.host().objectives[cls.name]
+        return cls.declaration()
