@@ -100,7 +100,16 @@ def test_another_api_major(shelf: Shelf) -> None:
 
     assert refusal("lidar") == (
         "plugin 'lidar' (spectranet-lidar 0.4.1) targets plugin API v2; "
-        f"spectranet-core {spectranet.__version__} provides v1."
+        f"spectranet-core {spectranet.__version__} provides v1.\n"
+        "  look for a newer one:  python -m pip install --upgrade spectranet-core"
+    )
+
+
+def test_an_older_api_major(shelf: Shelf) -> None:
+    shelf.put("lidar", "raise AssertionError('imported')", version="0.4.1", api=0)
+
+    assert refusal("lidar").splitlines()[1] == (
+        "  look for a newer one:  python -m pip install --upgrade spectranet-lidar"
     )
 
 
@@ -244,12 +253,20 @@ def test_misspelt_hook(shelf: Shelf) -> None:
     shelf.put("lidar", DECLARATIONS.rstrip() + "\n@hookimpl\ndef spectranet_modalites():\n    return []\n")
     line = DECLARATIONS.rstrip().count("\n") + 2
 
-    first, second, _ = refusal("lidar").splitlines()
+    first, second = refusal("lidar").splitlines()
     assert first == (
         "plugin 'lidar' (spectranet-lidar 0.1.0) implements an unknown hook 'spectranet_modalites'. "
         "Did you mean 'spectranet_modalities'?"
     )
     assert second == f"  at spectranet_lidar/plugin.py:{line}"
+
+
+def test_a_hook_that_is_like_none_is_answered_with_all_there_are(shelf: Shelf) -> None:
+    shelf.put("lidar", DECLARATIONS + "@hookimpl\ndef qqq():\n    return []\n")
+
+    first, _, *hooks = refusal("lidar").splitlines()
+    assert first.endswith("implements an unknown hook 'qqq'.")
+    assert hooks[0].startswith("  hooks: spectranet_check_config, ") and max(map(len, hooks)) <= 100
 
 
 def test_hook_with_an_argument_that_it_does_not_have(shelf: Shelf) -> None:
@@ -263,10 +280,10 @@ def test_hook_with_an_argument_that_it_does_not_have(shelf: Shelf) -> None:
 def test_no_hook_at_all(shelf: Shelf) -> None:
     shelf.put("lidar", "x = 1\n")
 
-    first, second, third = refusal("lidar").splitlines()
+    first, second, *hooks = refusal("lidar").splitlines()
     assert first == "plugin 'lidar' (spectranet-lidar 0.1.0) implements no hook."
     assert second == "  spectranet_lidar.plugin needs at least one function marked @spectranet.hookimpl"
-    assert "spectranet_modalities" in third
+    assert "spectranet_modalities" in " ".join(hooks)
 
 
 def test_forgotten_mark(shelf: Shelf) -> None:
@@ -288,6 +305,11 @@ def test_forgotten_mark(shelf: Shelf) -> None:
         ("[modality('x', config=dict)]", "the options dict of Modality 'x': dict is not a dataclass."),
         ("[modality('x', config=Bare)]", "the options Bare of Modality 'x': Bare has no default for size."),
         ("1 / 0", "failed in its hook spectranet_modalities:\n  ZeroDivisionError: division by zero"),
+        (
+            "(1 / n for n in [0])",
+            "failed in its hook spectranet_modalities:\n  ZeroDivisionError: division by zero\n"
+            "  at spectranet_lidar/plugin.py:",
+        ),
     ],
 )
 def test_what_a_hook_returns_is_checked(shelf: Shelf, returned: str, words: str) -> None:
@@ -304,21 +326,18 @@ def test_what_a_hook_returns_is_checked(shelf: Shelf, returned: str, words: str)
 def test_hooks_run_in_the_order_of_names_whatever_the_order_of_choice(shelf: Shelf) -> None:
     for name in ("b", "c", "a"):
         source = (
-            DECLARATIONS + f"@hookimpl\ndef spectranet_check_config(config):\n    return ['{name}', config]\n"
+            DECLARATIONS
+            + f"@hookimpl\ndef spectranet_check_config(config):\n    yield '{name}'\n    yield config\n"
         )
         shelf.put(name, source, module=f"plug_{name}")
 
     host = PluginHost.load(["c", "a", "b"])
 
-    assert [first for first, _ in host.hook.spectranet_check_config(config=0, training=False)] == [
-        "a",
-        "b",
-        "c",
-    ]
-    assert list(host.each("spectranet_check_config", config=7, training=False)) == [
-        ("a", ["a", 7]),
-        ("b", ["b", 7]),
-        ("c", ["c", 7]),
+    called = host.hook.spectranet_check_config(config="0", training=False)
+    assert [next(answer) for answer in called] == ["a", "b", "c"]
+    assert list(host.config_problems("7", training=False)) == [
+        *(("a", "a"), ("a", "7"), ("b", "b")),
+        *(("b", "7"), ("c", "c"), ("c", "7")),
     ]
 
 

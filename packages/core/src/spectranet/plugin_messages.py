@@ -1,11 +1,12 @@
 """What is said of a plugin that cannot be used: who, what, and the next command.
 
-Functions of facts, no decisions; those are in :mod:`spectranet.plugins`. Lines after the first are
-indented by two; the command line puts ``error:`` before the first.
+Functions of facts, no decisions. Lines after the first are indented by two; the command line puts ``error:``
+before the first.
 """
 
 from __future__ import annotations
 
+import textwrap
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from spectranet.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from spectranet.plugins import PluginInfo
+    from spectranet.plugin_discovery import PluginInfo, Remembered
 
 DEFAULT_CHOICE = "the default choice"
 """Origin of plugins that nobody named."""
+
+_WIDTH = 100
 
 
 def install_command(distribution: str) -> str:
@@ -26,15 +29,27 @@ def install_command(distribution: str) -> str:
 
 def unknown(name: str, origin: str, installed: Sequence[str], first_party: Iterable[str]) -> str:
     hint = did_you_mean(_bare(name), {*installed, *first_party})
-    return f"unknown plugin '{name}' (from {origin}).{hint}\n  installed: {', '.join(installed) or 'none'}"
+    return f"unknown plugin '{name}' (from {origin}).{hint}\n{_names('installed', installed)}"
 
 
 def not_installed(name: str, distribution: str) -> str:
     return f"plugin '{name}' is not installed.\n  install it:  {install_command(distribution)}"
 
 
+def uninstalled(name: str, then: Remembered) -> str:
+    release = f"{then.distribution} {then.version}"
+    return (
+        f"plugin '{name}' is not installed; {then.by} was trained with it ({release}).\n"
+        f"  install it:  {install_command(f'{then.distribution}=={then.version}')}"
+    )
+
+
 def other_api(info: PluginInfo, core: PluginInfo) -> str:
-    return f"{_who(info)} targets plugin API v{info.api}; {core.release} provides v{core.api}."
+    older = info if info.api < core.api else core
+    return (
+        f"{_who(info)} targets plugin API v{info.api}; {core.release} provides v{core.api}.\n"
+        f"  look for a newer one:  {install_command('--upgrade ' + older.distribution)}"
+    )
 
 
 def offered_twice(name: str, infos: Sequence[PluginInfo]) -> str:
@@ -63,26 +78,23 @@ def claimed(kind: str, name: str, claimants: Sequence[tuple[PluginInfo, str]], c
 
 
 def failed_to_import(info: PluginInfo, origin: str, error: BaseException) -> str:
+    return _failed(info, origin, "failed to import", error)
+
+
+def failed_in_hook(info: PluginInfo, origin: str, hook: str, error: BaseException) -> str:
+    return _failed(info, origin, f"failed in its hook {hook}", error)
+
+
+def _failed(info: PluginInfo, origin: str, what: str, error: BaseException) -> str:
     drop = f"drop '{info.name}' from {origin}"
     if origin == DEFAULT_CHOICE:
         drop = f"name the others in --plugins, without '{info.name}'"
     return "\n".join(
         [
-            f"{_who(info)} failed to import:",
+            f"{_who(info)} {what}:",
             f"  {_one_line(error)}",
             f"  at {_place(error, info)}",
             f"  full traceback: SPECTRANET_DEBUG=1; or {drop}",
-        ]
-    )
-
-
-def failed_in_hook(info: PluginInfo, hook: str, error: BaseException) -> str:
-    return "\n".join(
-        [
-            f"{_who(info)} failed in its hook {hook}:",
-            f"  {_one_line(error)}",
-            f"  at {_place(error, info)}",
-            f"  full traceback: SPECTRANET_DEBUG=1; or drop '{info.name}' from --plugins",
         ]
     )
 
@@ -94,13 +106,12 @@ def refused(info: PluginInfo, reason: str) -> str:
 
 
 def unknown_hook(info: PluginInfo, hook: str, function: Any, known: Sequence[str]) -> str:
-    return "\n".join(
-        [
-            f"{_who(info)} implements an unknown hook '{hook}'.{did_you_mean(hook, known)}",
-            f"  at {_defined_at(function, info)}",
-            f"  hooks: {', '.join(known)}",
-        ]
-    )
+    hint = did_you_mean(hook, known)
+    lines = [
+        f"{_who(info)} implements an unknown hook '{hook}'.{hint}",
+        f"  at {_defined_at(function, info)}",
+    ]
+    return "\n".join(lines if hint else [*lines, _names("hooks", known)])
 
 
 def unmarked_hook(info: PluginInfo, function: Callable[..., Any]) -> str:
@@ -118,18 +129,27 @@ def no_hook(info: PluginInfo, known: Sequence[str]) -> str:
         [
             f"{_who(info)} implements no hook.",
             f"  {info.target} needs at least one function marked @spectranet.hookimpl",
-            f"  hooks: {', '.join(known)}",
+            _names("hooks", known),
         ]
     )
 
 
-def returned(info: PluginInfo, hook: str, thing: object, wanted: str) -> str:
-    return f"{_who(info)} returned {type(thing).__name__} {thing!r:.60} from {hook}, which wants {wanted}."
+def returned(info: PluginInfo, hook: str, function: Any, thing: object, wanted: str) -> str:
+    return (
+        f"{_who(info)} returned {type(thing).__name__} {thing!r:.60} from {hook}, which wants {wanted}.\n"
+        f"  at {_defined_at(function, info)}"
+    )
 
 
 def unusable_options(info: PluginInfo, thing: Any, options: Any, flaw: str) -> str:
     name = getattr(options, "__name__", repr(options))
     return f"{_who(info)}: the options {name} of {type(thing).__name__} '{thing.name}': {name} {flaw}."
+
+
+def _names(what: str, names: Sequence[str]) -> str:
+    """``  installed: audio, text``, folded where it is long."""
+    line = f"  {what}: {', '.join(names) or 'none'}"
+    return textwrap.fill(line, _WIDTH, subsequent_indent="    ", break_long_words=False)
 
 
 def _who(info: PluginInfo) -> str:

@@ -1,19 +1,15 @@
-"""How are plugins found, chosen, loaded and checked?
+"""The chosen plugins, loaded, and everything that they bring.
 
-Discovery reads entry-point metadata and imports nothing. Of the plugins found, only the chosen ones
-are imported. pluggy keeps the calls; every place where it (or Python) is silent and a user needs
-words is decided here: unknown names, two offers of one name, another API major, a failing import,
-a misspelt hook, a name claimed twice. The words themselves are in :mod:`spectranet.plugin_messages`.
+Of the plugins found (:mod:`spectranet.plugin_discovery`) only the chosen ones are imported and checked
+(:mod:`spectranet.plugin_checks`). pluggy keeps the calls; here is decided in which order plugins are called,
+and that no name is claimed twice. The words of all of it are in :mod:`spectranet.plugin_messages`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -23,6 +19,27 @@ from spectranet import plugin_messages as messages
 from spectranet.builtin import Builtin
 from spectranet.contracts import Modality, Objective, Preset, Reader, Task, Trunk
 from spectranet.errors import PluginError
+from spectranet.plugin_checks import (
+    Loaded,
+    ask,
+    check_declaration,
+    check_hook_names,
+    import_plugin,
+    listed,
+)
+from spectranet.plugin_discovery import (
+    CORE,
+    FIRST_PARTY,
+    PLUGIN_API,
+    FirstParty,
+    PluginInfo,
+    Remembered,
+    choose,
+    core_info,
+    discover,
+    first_party_bringing,
+    installed_first_party,
+)
 
 if TYPE_CHECKING:
     import click
@@ -33,97 +50,12 @@ __all__ = [
     "FirstParty",
     "PluginHost",
     "PluginInfo",
+    "choose",
     "discover",
     "first_party_bringing",
+    "import_plugin",
     "installed_first_party",
 ]
-
-PLUGIN_API = 1
-"""Major version of the contracts; it is part of the entry-point group's name."""
-
-_GROUP = "spectranet.plugins.v"
-CORE = "core"
-
-
-@dataclass(frozen=True)
-class FirstParty:
-    """What the core knows of a sibling package without importing it, so that it can name it."""
-
-    distribution: str
-    modalities: tuple[str, ...] = ()
-    trunks: tuple[str, ...] = ()
-    objectives: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    commands: Mapping[str, str] = field(default_factory=dict)
-    """Name -> line of help, so that ``spectranet --help`` need not import the plugin."""
-
-
-FIRST_PARTY: Mapping[str, FirstParty] = {
-    "audio": FirstParty("spectranet-audio", modalities=("audio",)),
-    "objectives": FirstParty(
-        "spectranet-objectives",
-        objectives=("captioning", "contrastive", "mmm", "temporal"),
-        tasks=("retrieval",),
-    ),
-    "text": FirstParty(
-        "spectranet-text",
-        modalities=("text",),
-        commands={"tokenizer": "Make the vocabulary that turns text into pieces."},
-    ),
-    "vision": FirstParty("spectranet-vision", modalities=("image", "video"), trunks=("vit",)),
-}
-
-
-@dataclass(frozen=True)
-class PluginInfo:
-    """What metadata says of one plugin."""
-
-    name: str
-    distribution: str
-    version: str
-    api: int
-    target: str
-    """``module`` or ``module:object``, as the entry point has it."""
-    entry_point: importlib.metadata.EntryPoint | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def release(self) -> str:
-        return f"{self.distribution} {self.version}"
-
-
-def discover() -> list[PluginInfo]:
-    """Every installed plugin of every API major, sorted by name; nothing is imported."""
-    entry_points = importlib.metadata.entry_points()
-    found = []
-    for group in sorted(entry_points.groups):
-        major = group.removeprefix(_GROUP)
-        if not group.startswith(_GROUP) or not major.isdecimal():
-            continue
-        for point in entry_points.select(group=group):
-            distribution = getattr(point.dist, "name", None) or "unknown distribution"
-            version = getattr(point.dist, "version", None) or "?"
-            found.append(PluginInfo(point.name, distribution, version, int(major), point.value, point))
-    return sorted(found, key=lambda info: (info.name, info.api, info.distribution))
-
-
-def installed_first_party(infos: Iterable[PluginInfo]) -> list[str]:
-    """The default choice: names of the first-party plugins that are installed."""
-    return sorted({info.name for info in infos if info.name in FIRST_PARTY and info.api == PLUGIN_API})
-
-
-def first_party_bringing(kind: str, name: str) -> str | None:
-    """The first-party plugin that brings a modality, trunk, objective or task, if one does."""
-    plural = {"modality": "modalities"}.get(kind, f"{kind}s")
-    return next((plugin for plugin, known in FIRST_PARTY.items() if name in getattr(known, plural)), None)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """An imported plugin, and who asked for it (``--plugins``, a config file, …)."""
-
-    info: PluginInfo
-    origin: str
-    plugin: object
 
 
 class PluginHost:
@@ -146,7 +78,7 @@ class PluginHost:
         self._manager = pluggy.PluginManager("spectranet")
         self._manager.add_hookspecs(hookspecs)
         self._owner: dict[tuple[str, str], str] = {}
-        core = Loaded(_core_info(), "the core", Builtin())
+        core = Loaded(core_info(), "the core", Builtin())
         self._loaded = [core, *loaded]
         # pluggy calls the last registered first; registering backwards gives the order of names.
         for item in sorted(loaded, key=lambda item: item.info.name, reverse=True):
@@ -156,7 +88,11 @@ class PluginHost:
 
     @classmethod
     def load(
-        cls, names: Iterable[str], origin: str = "--plugins", extra: Mapping[str, str] | None = None
+        cls,
+        names: Iterable[str],
+        origin: str = "--plugins",
+        extra: Mapping[str, str] | None = None,
+        remembered: Callable[[], Mapping[str, Remembered]] | None = None,
     ) -> PluginHost:
         """Import the named plugins, and no other.
 
@@ -164,6 +100,7 @@ class PluginHost:
             names: names of entry points.
             origin: who named them, for messages.
             extra: more names, each with its own origin.
+            remembered: asked where a name is unknown: plugins that were there once, by name.
 
         Raises:
             PluginError: with every name that cannot be found, or the first that cannot be loaded.
@@ -172,10 +109,12 @@ class PluginHost:
         for name, where in (extra or {}).items():
             wanted.setdefault(name, where)
         infos = discover()
+        known = {info.name for info in infos}
+        once = remembered() if remembered and not known.issuperset(wanted) else {}
         chosen, problems = [], []
         for name, where in wanted.items():
             try:
-                chosen.append((choose(name, where, infos), where))
+                chosen.append((choose(name, where, infos, once), where))
             except PluginError as error:
                 problems.append(str(error))
         if problems:
@@ -218,16 +157,6 @@ class PluginHost:
         parts = sorted((i.info.name, i.info.distribution, i.info.version) for i in self._loaded)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-        """Call a hook plugin by plugin: (plugin name, result), in the order of names.
-
-        Raises:
-            PluginError: an implementation raised; says which and where.
-        """
-        for item in sorted(self._loaded, key=lambda item: (item.info.name != CORE, item.info.name)):
-            for result in self._call(item, hook, **arguments):
-                yield item.info.name, result
-
     def callers(self, hook: str) -> dict[str, Callable[..., Any]]:
         """Plugin -> how to call its own implementation of a hook, for those that have one."""
         return {
@@ -236,25 +165,46 @@ class PluginHost:
             if any(each.plugin is item.plugin for each in getattr(self.hook, hook).get_hookimpls())
         }
 
+    def config_problems(self, config: Any, training: bool) -> Iterator[tuple[str, str]]:
+        """(plugin, sentence) for everything that plugins find wrong with a merged configuration.
+
+        Raises:
+            PluginError: a check raised, or answered with something else than sentences.
+        """
+        hook = "spectranet_check_config"
+        for item in self._in_order():
+            for answer in self._call(item, hook, config=config, training=training):
+                yield from ((item.info.name, text) for text in listed(item, hook, answer, str))
+
     def commands(self) -> list[click.Command]:
-        """The commands that the plugins add to ``spectranet``."""
-        return [command for _, some in self.each("spectranet_commands") for command in some]
+        """The commands that the plugins add to ``spectranet``.
+
+        Raises:
+            PluginError: a plugin raised, or answered with something else than commands.
+        """
+        import click
+
+        hook = "spectranet_commands"
+        return [
+            command
+            for item in self._in_order()
+            for answer in self._call(item, hook)
+            for command in listed(item, hook, answer, click.Command)
+        ]
+
+    def _in_order(self) -> list[Loaded]:
+        """The core first, then by name."""
+        return sorted(self._loaded, key=lambda item: (item.info.name != CORE, item.info.name))
 
     def _register(self, item: Loaded) -> None:
-        _check_hook_names(self._manager, item)
+        check_hook_names(self._manager, item)
         try:
             self._manager.register(item.plugin, name=item.info.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(messages.refused(item.info, str(error))) from error
 
     def _call(self, item: Loaded, hook: str, **arguments: Any) -> list[Any]:
-        try:
-            results: list[Any] = self._caller(item, hook)(**arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise PluginError(messages.failed_in_hook(item.info, hook, error)) from error
-        return results
+        return ask(item, hook, self._caller(item, hook), **arguments)
 
     def _caller(self, item: Loaded, hook: str) -> Callable[..., Any]:
         others = [other.plugin for other in self._loaded if other is not item]
@@ -270,19 +220,13 @@ class PluginHost:
         if problems:
             raise PluginError("\n".join(problems))
 
-    def _declared(self, hook: str, cls: type) -> list[tuple[Loaded, Any]]:
+    def _declared(self, hook: str, cls: type[Any]) -> list[tuple[Loaded, Any]]:
         """What each plugin returns from ``hook``, each thing checked to be a ``cls``."""
-        declared = []
+        declared: list[tuple[Loaded, Any]] = []
         for item in self._loaded:
-            for some in self._call(item, hook):
-                if not isinstance(some, Iterable) or isinstance(some, str):
-                    raise PluginError(messages.returned(item.info, hook, some, f"a list of {cls.__name__}"))
-                for thing in some:
-                    if not isinstance(thing, cls):
-                        raise PluginError(messages.returned(item.info, hook, thing, cls.__name__))
-                    for options in _options_of(thing):
-                        if flaw := _flaw_of_options(options):
-                            raise PluginError(messages.unusable_options(item.info, thing, options, flaw))
+            for answer in self._call(item, hook):
+                for thing in listed(item, hook, answer, cls):
+                    check_declaration(item, thing)
                     declared.append((item, thing))
         return declared
 
@@ -309,81 +253,3 @@ _KINDS: Mapping[str, tuple[str, type, str]] = {
     "preset": ("spectranet_presets", Preset, "presets"),
 }
 """kind -> (hook, class, attribute of the host)."""
-
-
-def choose(name: str, origin: str, infos: Sequence[PluginInfo]) -> PluginInfo:
-    """The one plugin that ``name`` means.
-
-    Raises:
-        PluginError: none does, several do, or it is for another API major.
-    """
-    offers = [info for info in infos if info.name == name]
-    current = [info for info in offers if info.api == PLUGIN_API]
-    if len(current) == 1:
-        return current[0]
-    if current:
-        raise PluginError(messages.offered_twice(name, current))
-    if offers:
-        raise PluginError(messages.other_api(offers[-1], _core_info()))
-    if name in FIRST_PARTY:
-        raise PluginError(messages.not_installed(name, FIRST_PARTY[name].distribution))
-    installed = sorted({info.name for info in infos})
-    raise PluginError(messages.unknown(name, origin, installed, FIRST_PARTY))
-
-
-def import_plugin(info: PluginInfo, origin: str) -> Loaded:
-    """Import one plugin's module.
-
-    Raises:
-        PluginError: its import raised anything, ``SystemExit`` included (but not Ctrl-C).
-    """
-    assert info.entry_point is not None
-    try:
-        return Loaded(info, origin, info.entry_point.load())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise PluginError(messages.failed_to_import(info, origin, error)) from error
-
-
-def _core_info() -> PluginInfo:
-    import spectranet
-
-    return PluginInfo(CORE, "spectranet-core", spectranet.__version__, PLUGIN_API, "spectranet.builtin")
-
-
-def _check_hook_names(manager: pluggy.PluginManager, item: Loaded) -> None:
-    """Refuse a plugin with a misspelt hook, with an unmarked one, or with none at all."""
-    known = [name for name in dir(hookspecs) if name.startswith("spectranet_")]
-    module = getattr(item.plugin, "__name__", None)
-    implemented = 0
-    for name in dir(item.plugin):
-        options = manager.parse_hookimpl_opts(item.plugin, name)
-        function = getattr(item.plugin, name, None)
-        if options is None:
-            if not inspect.isfunction(function) or function.__module__ != module:
-                continue
-            if name.startswith("spectranet_"):
-                raise PluginError(messages.unmarked_hook(item.info, function))
-            continue
-        hook = options["specname"] or name
-        if hook not in known and not options["optionalhook"]:
-            raise PluginError(messages.unknown_hook(item.info, hook, function, known))
-        implemented += 1
-    if not implemented:
-        raise PluginError(messages.no_hook(item.info, known))
-
-
-def _options_of(thing: Any) -> list[type]:
-    """The option dataclasses that a declaration carries: its own, and its trunk's."""
-    owners: list[Any] = [thing, getattr(thing, "trunk", None)]
-    return [owner.config for owner in owners if hasattr(owner, "config")]
-
-
-def _flaw_of_options(cls: Any) -> str | None:
-    if not isinstance(cls, type) or not is_dataclass(cls):
-        return "is not a dataclass"
-    if cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        return "is frozen; configuration sets its fields one by one"
-    bare = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
-    return f"has no default for {', '.join(bare)}" if bare else None

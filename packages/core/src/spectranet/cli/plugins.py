@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from spectranet.errors import PluginError
 from spectranet.plugin_messages import install_command
-from spectranet.plugins import FIRST_PARTY, PLUGIN_API, PluginInfo, discover
+from spectranet.plugins import FIRST_PARTY, PLUGIN_API, PluginInfo, choose, discover
 
-__all__ = ["plugins"]
+__all__ = ["plugins", "probe"]
 
 _HEAD = ("name", "distribution", "version", "API", "modalities", "objectives", "status")
 _TIMEOUT_S = 120.0
@@ -34,46 +39,71 @@ def plugins(check: bool, as_json: bool) -> None:
     With it, the exit code is 1 where a plugin does not load.
     """
     infos = discover()
-    details: dict[str, str] = {}
-    rows = [_row(info, infos, check, details) for info in infos]
+    answers = _probe_all(infos) if check else {}
+    rows = [_row(info, infos, answers.get(info.name)) for info in infos]
     if as_json:
-        click.echo(json.dumps([{**row, "detail": details.get(row["name"], "")} for row in rows], indent=2))
+        records = [dict(zip(_HEAD, row.cells, strict=True)) | {"detail": row.detail} for row in rows]
+        click.echo(json.dumps(records, indent=2))
     else:
-        _print_table([_HEAD, *([str(row[column]) for column in _HEAD] for row in rows)])
-        for detail in details.values():
+        _print_table([_HEAD, *(row.cells for row in rows)])
+        for detail in dict.fromkeys(row.detail for row in rows if row.detail):
             click.echo(f"\n{detail}")
+        for note in _shared_names(answers):
+            click.echo(f"\n{note}")
         _print_hints(infos, check)
-    if check and details:
+    if check and any(row.detail for row in rows):
         raise SystemExit(1)
 
 
-def _row(info: PluginInfo, infos: list[PluginInfo], check: bool, details: dict[str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": info.name,
-        "distribution": info.distribution,
-        "version": info.version,
-        "API": f"v{info.api}",
-    }
+@dataclass(frozen=True)
+class _Row:
+    """One offer of a plugin: a cell for each column, and what is wrong with it in full."""
+
+    cells: tuple[str, ...]
+    detail: str = ""
+
+
+def _row(info: PluginInfo, infos: Sequence[PluginInfo], answer: Mapping[str, Any] | None) -> _Row:
+    """
+    Args:
+        answer: what :func:`probe` says of the name; None where it was not asked.
+    """
     known = FIRST_PARTY.get(info.name)
     ours = known is not None and known.distribution == info.distribution
-    row["modalities"] = _listed(known.modalities) if known and ours else "?"
-    row["objectives"] = _listed(known.objectives) if known and ours else "?"
+    modalities = _listed(known.modalities) if known and ours else "?"
+    objectives = _listed(known.objectives) if known and ours else "?"
+    detail = ""
     rivals = [i for i in infos if i.name == info.name and i.api == PLUGIN_API]
     if info.api != PLUGIN_API:
-        return row | {"status": f"skipped: core has API v{PLUGIN_API}"}
-    if len(rivals) > 1:
-        return row | {"status": f"offered by {len(rivals)} distributions"}
-    if not check:
-        return row | {"status": "installed"}
-    result = probe(info.name)
-    if "error" in result:
-        details[info.name] = f"error: {result['error']}"
-        return row | {"status": "broken"}
-    return row | {
-        "modalities": _listed(result["modalities"]),
-        "objectives": _listed(result["objectives"]),
-        "status": _extras(result),
-    }
+        status = f"skipped: core has API v{PLUGIN_API}"
+    elif len(rivals) > 1:
+        status = f"offered by {len(rivals)} packages"
+        detail = _why_not(info.name, infos)
+    elif answer is None:
+        status = "installed"
+    elif "error" in answer:
+        status, detail = "broken", f"error: {answer['error']}"
+    else:
+        modalities, objectives = _listed(answer["modalities"]), _listed(answer["objectives"])
+        status = _extras(answer)
+    cells = (info.name, info.distribution, info.version, f"v{info.api}", modalities, objectives, status)
+    return _Row(cells, detail)
+
+
+def _why_not(name: str, infos: Sequence[PluginInfo]) -> str:
+    try:
+        choose(name, "--plugins", infos)
+    except PluginError as error:
+        return f"error: {error}"
+    return ""
+
+
+def _probe_all(infos: Sequence[PluginInfo]) -> dict[str, dict[str, Any]]:
+    """What each plugin that a name means without doubt says of itself; as many at once as there are cores."""
+    current = [info.name for info in infos if info.api == PLUGIN_API]
+    names = [name for name in current if current.count(name) == 1]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(probe, names), strict=True))
 
 
 def probe(name: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
@@ -95,34 +125,66 @@ def probe(name: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
         return record
 
 
-def _extras(record: dict[str, Any]) -> str:
+def _shared_names(answers: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each name that several plugins bring: each works, but not beside the others."""
+    notes = []
+    for plural in ("modalities", "objectives", "tasks", "readers", "presets", "trunks"):
+        claims: dict[str, list[str]] = {}
+        for plugin, answer in answers.items():
+            for name in answer.get(plural, ()):
+                claims.setdefault(name, []).append(plugin)
+        kind = {"modalities": "modality"}.get(plural, plural.removesuffix("s"))
+        notes += [
+            f"{kind} '{name}' is claimed by {' and '.join(who)}: name one of them in --plugins."
+            for name, who in claims.items()
+            if len(who) > 1
+        ]
+    return notes
+
+
+def _extras(record: Mapping[str, Any]) -> str:
     """``ok``, and what the columns do not show."""
     kinds = ("tasks", "readers", "presets", "commands")
     return "; ".join(["ok", *(f"{kind} {_listed(record[kind])}" for kind in kinds if record[kind])])
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "-"
 
 
-def _print_table(rows: list[Any]) -> None:
-    """Aligned columns in plain text; no library, since this must be quick.
-
-    In a terminal that is too narrow the widest columns are folded at their spaces.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Aligned columns in plain text; no library, since this must be quick."""
+    columns = list(zip(*rows, strict=True))
+    widths, gap = [max(map(len, column)) for column in columns], 2
     if sys.stdout.isatty():
-        available = shutil.get_terminal_size().columns - 2 * (len(widths) - 1)
-        while sum(widths) > available and max(widths) > _NARROWEST:
-            widths[widths.index(max(widths))] -= 1
+        widths, gap = _fitting(columns, shutil.get_terminal_size().columns)
     for row in rows:
         folded = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
         for line in itertools.zip_longest(*folded, fillvalue=""):
             cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            click.echo("  ".join(cells).rstrip())
+            click.echo((" " * gap).join(cells).rstrip())
 
 
-def _print_hints(infos: list[PluginInfo], check: bool) -> None:
+def _fitting(columns: Sequence[Sequence[str]], terminal: int) -> tuple[list[int], int]:
+    """Widths of columns and of the gaps between them, so that a line fits into the terminal.
+
+    Cells are folded at their spaces; where that is not enough columns move together, then words are cut.
+    """
+    natural = [max(map(len, column)) for column in columns]
+    longest_word = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    for least, gap in ((longest_word, 2), (longest_word, 1), ([_NARROWEST] * len(columns), 1)):
+        widths = natural.copy()
+        while sum(widths) + gap * (len(widths) - 1) > terminal:
+            wide = [i for i, width in enumerate(widths) if width > least[i]]
+            if not wide:
+                break
+            widths[max(wide, key=widths.__getitem__)] -= 1
+        else:
+            break
+    return widths, gap
+
+
+def _print_hints(infos: Sequence[PluginInfo], check: bool) -> None:
     names = {info.name for info in infos}
     missing = [name for name in FIRST_PARTY if name not in names]
     if missing:

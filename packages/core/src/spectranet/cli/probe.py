@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ def main(name: str, answer: Path) -> None:
         record["commands"] = sorted(str(command.name) for command in host.commands())
     except PluginError as error:
         record = {"error": str(error)}
+        if os.environ.get("SPECTRANET_DEBUG") == "1":
+            record["error"] += f"\n{traceback.format_exc()}"
     answer.write_text(json.dumps(record), encoding="utf-8")
 
 

@@ -160,8 +160,8 @@ def _resolve(
     seen = {path for path, _, _ in problems}
     problems += [(path, text, origins.get(path)) for path, text in found if path not in seen]
     try:
-        for plugin, some in host.each("spectranet_check_config", config=config, training=training):
-            problems += [(f"plugin {plugin}", text, None) for text in some]
+        for plugin, text in host.config_problems(config, training):
+            problems.append((f"plugin {plugin}", text, None))
     except PluginError:
         # A check may stumble over a value that is already reported.
         if not problems:
