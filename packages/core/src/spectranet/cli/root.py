@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,6 +22,7 @@ CORE_COMMANDS = {
     "config": ("spectranet.cli.config:config", "Show the merged configuration; list presets."),
     "data": ("spectranet.cli.data:data", "Prepare training data and look at it."),
     "eval": ("spectranet.cli.eval:eval_", "Measure a trained model on held-out data."),
+    "new": ("spectranet.cli.new:new", "Make a plugin package of your own."),
     "plan": ("spectranet.cli.plan:plan", "Say whether a run fits and what it costs."),
     "plugins": ("spectranet.cli.plugins:plugins", "List the installed plugins; check them."),
     "report": ("spectranet.cli.report:report", "Write the report page of a run."),
@@ -27,6 +30,10 @@ CORE_COMMANDS = {
     "train": ("spectranet.cli.train:train", "Train a model, alone or under torchrun."),
 }
 """Name -> (address, line of help). The help stands here so that listing imports no command."""
+
+
+_SPEAKER_S = 10.0
+"""Ranks of a node start together; this is how far apart they may meet a mistake that is the same for all."""
 
 
 class LazyGroup(AddressedGroup):
@@ -84,11 +91,11 @@ def _outcome(args: Sequence[str] | None) -> int:
         if os.environ.get("SPECTRANET_DEBUG") == "1":
             traceback.print_exc()
         # What is wrong with samples or training concerns one rank, and may be known to no other.
-        if _speaks_for_its_node() or not error.same_on_all_ranks:
+        if not error.same_on_all_ranks or _speaks_for_its_node() or _is_left_alone():
             print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except click.ClickException as error:
-        if _speaks_for_its_node():
+        if _speaks_for_its_node() or _is_left_alone():
             context = error.ctx if isinstance(error, click.UsageError) else None
             where = context.command_path if context else "spectranet"
             print(f"error: {_sentence(error, args)}\n  help:  {where} --help", file=sys.stderr)
@@ -112,6 +119,19 @@ def _speaks_for_its_node() -> bool:
     """
     rank = os.environ.get("RANK", "0")
     return rank == "0" or os.environ.get("LOCAL_RANK", rank) == "0"
+
+
+def _is_left_alone() -> bool:
+    """Wait for the rank that speaks for this node; False when it will have spoken.
+
+    torchrun ends all ranks when the first has failed. The one that is silent must not be it, or the one that
+    speaks may be ended before it has spoken. Who is still there after a while has to speak for itself.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return False
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever trains has another handler
+    time.sleep(_SPEAKER_S)
+    return True
 
 
 def _sentence(error: click.ClickException, args: Sequence[str] | None) -> str:
