@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from spectranet.contracts import Modality
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.modality_data import DataClauses
+from spectranet.testing.modality_decode import DecodeClauses
+from spectranet.testing.modality_encoder import EncoderClauses
+from spectranet.testing.modality_hidden import HiddenClauses
+from spectranet.testing.modality_ranks import RankClauses
+from spectranet.testing.modality_target import TargetClauses
+from spectranet.testing.modality_weights import WeightClauses
 
 __all__ = ["ModalityConformance"]
 
 
-class ModalityConformance(PackageConformance):
-    """Subclass, name the plugin and the modality, and run pytest."""
+class ModalityConformance(
+    RankClauses, TargetClauses, WeightClauses, HiddenClauses, EncoderClauses, DecodeClauses, DataClauses
+):
+    """Subclass, name the plugin and the modality, and run pytest.
 
-    kind = "modality"
-
-    @classmethod
-    def modality(cls) -> Modality:
-        return cls.declaration()
-
-    @classmethod
-    def config(cls, **options: Any) -> Any:
-        """The modality's options: defaults, the class's ``options``, then ``options``."""
-        return cls.modality().config(**{**cls.options, **options})
+    Clauses come in the order of the bases, from the last to the first: from bytes to ranks.
+    """
