@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from spectranet.model.functional import gather_tokens, select_tokens, sincos_position
     from spectranet.model.initialise import init_linear, init_transformers
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "chunked_cross_entropy": "spectranet.model.cross_entropy",

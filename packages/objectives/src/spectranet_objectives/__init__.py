@@ -1,3 +1,3 @@
 """Training objectives for SpectraNet: masked modelling, contrast, temporal coherence, captioning."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -3,4 +3,4 @@
 ``tokenizer.open_tokenizer`` turns ids back into text; the modality itself is declared in ``plugin``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.1.1"
