@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from types import TracebackType
@@ -16,11 +17,22 @@ from typing import Any, TypeVar
 
 from spectranet.errors import PluginError
 
-__all__ = ["BrokenClauseError", "ConformanceError", "asked", "clause", "clauses_of", "require"]
+__all__ = [
+    "BrokenClauseError",
+    "ConformanceError",
+    "asked",
+    "clause",
+    "clauses_of",
+    "plain",
+    "require",
+    "words_of",
+]
 
 _Check = TypeVar("_Check", bound=Callable[..., None])
 
-_KIT = "spectranet.testing"
+_CALLERS = frozenset({"spectranet", "torch", "pluggy", "importlib"})
+"""Packages whose frames may lie between a clause and the plugin."""
+
 _WIDTH = 76
 """pytest puts four columns before each line of a failure."""
 
@@ -33,7 +45,9 @@ class ConformanceError(AssertionError):
     """A plugin does not keep a clause of the contract."""
 
 
-ConformanceError.__module__ = _KIT  # where authors import it from, and shorter in pytest's output
+ConformanceError.__module__ = (
+    "spectranet.testing"  # where authors import it from, and shorter in pytest's output
+)
 
 
 def require(holds: Any, found: str) -> None:
@@ -60,16 +74,15 @@ def clause(check: _Check) -> _Check:
         try:
             return check(self, *args, **kwargs)
         except BrokenClauseError as broken:
-            found = str(broken)
+            found, cause = str(broken), broken.__cause__
         except ConformanceError:
             raise
         except PluginError as refusal:
-            # The host's own words; what made it refuse, such as a failing import, is the plugin's.
-            found, cause = str(refusal), refusal.__cause__
+            found = words_of(refusal)  # every clause that needs the plugin meets it, so no traceback here
         except (Exception, SystemExit) as error:
             found, cause = f"{type(error).__name__}: {error}", error
         if cause is not None:
-            cause = cause.with_traceback(_without_kit(cause.__traceback__))
+            cause = cause.with_traceback(_from_the_plugin_on(cause.__traceback__))
         raise ConformanceError(_message(self, check, found)) from cause
 
     run.is_clause = True  # type: ignore[attr-defined]
@@ -88,7 +101,17 @@ def clauses_of(cls: type) -> dict[str, str]:
 
 def asked(documentation: str) -> str:
     """What the contract asks, in one line: the first paragraph of a clause's docstring."""
-    return " ".join(documentation.partition("\n\n")[0].split())
+    return " ".join(plain(documentation.partition("\n\n")[0]).split())
+
+
+def plain(documentation: str) -> str:
+    """The reStructuredText of docstrings as Markdown, which terminals read well too."""
+    return re.sub(r"(?::\w+:)?`{1,2}~?([^`]+)`{1,2}", r"`\1`", documentation)
+
+
+def words_of(refusal: PluginError) -> str:
+    """What the host says of a plugin, without its advice to those who run the command line."""
+    return "\n".join(line for line in str(refusal).splitlines() if "SPECTRANET_DEBUG" not in line)
 
 
 def _name(method: str) -> str:
@@ -102,7 +125,7 @@ def _message(case: Any, check: Callable[..., None], found: str) -> str:
         *_wrapped(f"found: {found}"),
         *_wrapped(f"documented: python -m spectranet.testing {name}, or docs/conformance.md#{name}"),
     ]
-    return "\n".join([f"{case.who()} breaks the clause '{name}'.", *lines])
+    return "\n".join([case.who(), f"  breaks the clause '{name}'.", *lines])
 
 
 def _wrapped(text: str) -> list[str]:
@@ -114,16 +137,16 @@ def _wrapped(text: str) -> list[str]:
             line.strip(),
             _WIDTH,
             initial_indent=indent,
-            subsequent_indent="    " if number == 0 else indent,
+            subsequent_indent="    " if number == 0 else indent + "  ",
             break_long_words=False,
             break_on_hyphens=False,
         )
     return lines
 
 
-def _without_kit(traceback: TracebackType | None) -> TracebackType | None:
-    """From the first frame outside of the kit on; all of it where there is none."""
-    outside = traceback
-    while outside is not None and outside.tb_frame.f_globals.get("__name__", "").startswith(_KIT):
-        outside = outside.tb_next
-    return outside or traceback
+def _from_the_plugin_on(traceback: TracebackType | None) -> TracebackType | None:
+    """Without the frames that lead from the kit to the plugin; all of it where the plugin has none."""
+    own = traceback
+    while own is not None and str(own.tb_frame.f_globals.get("__name__")).partition(".")[0] in _CALLERS:
+        own = own.tb_next
+    return own or traceback

@@ -39,13 +39,11 @@ def requirement_flaw(distribution: str) -> str:
     installed = importlib.metadata.version(CORE)
     flaws = []
     if not operators & _LOWER:
-        flaws.append("has no lower bound")
+        flaws.append("no lower bound")
     if not operators & _UPPER:
-        flaws.append("has no upper cap")
+        flaws.append("no upper cap")
     elif versions.contains(f"{PLUGIN_API + 1}.0"):
-        flaws.append(
-            f"admits {CORE} {PLUGIN_API + 1}.0, which need not offer spectranet.plugins.v{PLUGIN_API}"
-        )
+        flaws.append(f"a cap that admits {CORE} {PLUGIN_API + 1}.0, whose contract may be another")
     if not versions.contains(installed, prereleases=True):
-        flaws.append(f"does not admit {installed}, which is installed")
-    return f"{distribution} requires '{CORE}{versions}', which {' and '.join(flaws)}" if flaws else ""
+        flaws.append(f"{installed}, which is installed, is left out")
+    return f"{distribution} requires '{CORE}{versions}': {', '.join(flaws)}" if flaws else ""

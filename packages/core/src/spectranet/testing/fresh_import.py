@@ -23,7 +23,8 @@ class ImportFacts:
     """What :mod:`spectranet.testing.watched_import` has seen.
 
     Attributes:
-        cpu_s: CPU time of the import, over that of the core; time asleep counts too.
+        cpu_s: CPU time of the import, over that of the core.
+        slept_s: time asleep meanwhile.
         heavy: deep-learning and data frameworks that it loads -> the plugin's line that asks for it.
         network: what it asks of the network, with the line.
         effects: what else it changes outside of itself, with the line where known.
@@ -31,6 +32,7 @@ class ImportFacts:
     """
 
     cpu_s: float
+    slept_s: float
     heavy: dict[str, str]
     network: list[str]
     effects: list[str]
@@ -41,11 +43,11 @@ class ImportFacts:
 def import_facts(module: str) -> ImportFacts:
     """Import ``module`` in a fresh process; again if it took long, since the first may have had to compile.
 
-    The time is the least of up to three. CPU time does not depend on what else the machine does, or little.
+    The CPU time is the least of up to three. It depends little on what else the machine does.
     """
     facts = _import_once(module)
     for _ in range(_ATTEMPTS - 1):
-        if facts.cpu_s <= IMPORT_LIMIT_S or facts.error:
+        if facts.cpu_s < IMPORT_LIMIT_S or facts.error:
             break
         facts = replace(facts, cpu_s=min(facts.cpu_s, _import_once(module).cpu_s))
     return facts
@@ -60,11 +62,11 @@ def _import_once(module: str) -> ImportFacts:
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_HANGS_S
             )
         except subprocess.TimeoutExpired:
-            return ImportFacts(_HANGS_S, {}, [], [], f"no end of the import after {_HANGS_S:.0f} s")
+            return ImportFacts(0.0, _HANGS_S, {}, [], [], f"no end of the import after {_HANGS_S:.0f} s")
         if not report.exists():
             last = ended.stderr.strip().splitlines()[-1:]
             error = f"the importing process ended with code {ended.returncode}: {''.join(last) or 'no word'}"
-            return ImportFacts(0.0, {}, [], [], error)
+            return ImportFacts(0.0, 0.0, {}, [], [], error)
         facts = ImportFacts(**json.loads(report.read_text(encoding="utf-8")))
     if ended.stdout:
         facts.effects.append(f"prints {ended.stdout.strip()!r:.60}")

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -65,8 +66,6 @@ _EFFECTS = {
     "os.posix_spawn": "starts the process",
     "os.fork": "forks this process",
     "os.exec": "replaces this process by",
-    "_thread.start_new_thread": "starts a thread",
-    "_thread.start_joinable_thread": "starts a thread",
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -82,6 +81,7 @@ class Watch:
         self.importers: dict[str, str] = {}
         self.slept_s = 0.0
         sys.addaudithook(self)
+        self._see_threads_and_sleep()
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.watching:
@@ -97,8 +97,6 @@ class Watch:
             name = args[0].partition(".")[0]
             if name in HEAVY:
                 self.importers.setdefault(name, self._place(frame))
-        elif event == "time.sleep":
-            self.slept_s += float(args[0])
         elif event in _NETWORK:
             self.network.append(self._fact(_NETWORK[event], event, args, frame))
             if event in _CLOSED:
@@ -113,12 +111,29 @@ class Watch:
         elif event in _EFFECTS:
             self.effects.append(self._fact(_EFFECTS[event], event, args, frame))
 
+    def _see_threads_and_sleep(self) -> None:
+        """Python 3.11 tells audit hooks of neither."""
+        start, sleep = threading.Thread.start, time.sleep
+
+        def start_told(thread: threading.Thread) -> None:
+            if self.watching:
+                self.effects.append(f"starts a thread{self._at(sys._getframe(1))}")
+            start(thread)
+
+        def sleep_told(seconds: float) -> None:
+            if self.watching:
+                self.slept_s += seconds
+            sleep(seconds)
+
+        threading.Thread.start = start_told  # type: ignore[method-assign]
+        time.sleep = sleep_told
+
     def _fact(self, does: str, event: str, args: tuple[Any, ...], frame: FrameType) -> str:
         names = [arg for arg in args if isinstance(arg, str | bytes | tuple | list)]
-        if event in ("socket.__new__", "os.fork") or event.startswith("_thread") or not names:
+        if event in ("socket.__new__", "os.fork") or not names:
             return does + self._at(frame)
         what = names[0].decode(errors="replace") if isinstance(names[0], bytes) else names[0]
-        return f"{does} {what!r:.60}{self._at(frame)}"
+        return f"{does} {what!r:.120}{self._at(frame)}"
 
     def _at(self, frame: FrameType) -> str:
         place = self._place(frame)
@@ -186,7 +201,8 @@ def watched_import(module: str) -> dict[str, Any]:
     cpu_s = time.process_time() - began_s
     loaded = {name.partition(".")[0] for name in set(sys.modules) - already}
     return {
-        "cpu_s": cpu_s + watch.slept_s,
+        "cpu_s": cpu_s,
+        "slept_s": watch.slept_s,
         "heavy": {name: watch.importers.get(name, "") for name in HEAVY if name in loaded},
         "network": watch.network,
         "effects": watch.effects + changes(before, state_of_process()),
