@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from spectranet import Batch, BuildContext, Encoded, Loss, Rows, init_linear
 from spectranet_objectives.config import ContrastiveConfig
 from spectranet_objectives.spread import spread
-from spectranet_objectives.streaming import Keep, reduce_both_ways, sigmoid_pair_loss
+from spectranet_objectives.streaming import Keep, at_least_fp32, reduce_both_ways, sigmoid_pair_loss
 
 __all__ = ["Contrastive", "LogitBias", "LogitScale", "build", "info_nce", "matched"]
 
@@ -104,7 +104,7 @@ class Contrastive(nn.Module):
         rows = {}
         for name, head in self.heads.items():
             if name in encoded:
-                vectors_BE = F.normalize(head(encoded[name].pooled_BD).float(), dim=-1, eps=1e-6)
+                vectors_BE = F.normalize(at_least_fp32(head(encoded[name].pooled_BD)), dim=-1, eps=1e-6)
                 ids_BI = torch.stack([batch.host.ids_B, batch.host.modalities[name].content_B], dim=1)
                 rows[name] = Rows(vectors_BE, ids_BI)
         return rows

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Keep", "Reduced", "reduce_both_ways", "reduce_rows", "sigmoid_pair_loss"]
+__all__ = ["Keep", "Reduced", "at_least_fp32", "reduce_both_ways", "reduce_rows", "sigmoid_pair_loss"]
 
 Keep = Callable[[slice, slice], Tensor]
 """Which pairs count: given slices of the rows and the columns, a bool tensor that broadcasts to the
@@ -63,8 +63,13 @@ def sigmoid_pair_loss(
     return loss, right_R
 
 
+def at_least_fp32(tensor: Tensor) -> Tensor:
+    """In fp32, or in float64 where it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _in_full(*tensors: Tensor) -> list[Tensor]:
-    return [t.to(torch.promote_types(t.dtype, torch.float32)) for t in tensors]
+    return [at_least_fp32(tensor) for tensor in tensors]
 
 
 def _tiles(

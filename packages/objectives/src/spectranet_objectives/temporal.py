@@ -29,7 +29,7 @@ from spectranet import (
 )
 from spectranet_objectives.config import TemporalConfig
 from spectranet_objectives.spread import spread
-from spectranet_objectives.streaming import reduce_rows
+from spectranet_objectives.streaming import at_least_fp32, reduce_rows
 
 __all__ = ["Temporal", "build", "next_segment_loss", "pool_segments", "seen_segments"]
 
@@ -67,7 +67,7 @@ class Temporal(nn.Module):
             if name in encoded:
                 seen_BS = seen_segments(batch.host.modalities[name])
                 mean_BSD = pool_segments(encoded[name], seen_BS.shape[1])
-                z_RE = F.normalize(head(select_tokens(mean_BSD, seen_BS)).float(), dim=-1, eps=1e-6)
+                z_RE = F.normalize(at_least_fp32(head(select_tokens(mean_BSD, seen_BS))), dim=-1, eps=1e-6)
                 sample_R, segment_R = seen_BS.nonzero(as_tuple=True)
                 rows[name] = Rows(z_RE, torch.stack([batch.host.ids_B[sample_R], segment_R], dim=1))
         return rows
@@ -104,20 +104,20 @@ def seen_segments(batch: ModalityBatch) -> Tensor:
 def pool_segments(encoded: Encoded, segments: int) -> Tensor:
     """Mean visible token of each segment, (B, S, D); zero where there is none.
 
-    Summed in fp32, returned in the tokens' dtype. Tokens of segment -1 belong to none.
+    Summed in fp32 at least, returned in the tokens' dtype. Tokens of segment -1 belong to none.
     """
-    tokens_BVD = encoded.tokens_BND
+    tokens_BVD = at_least_fp32(encoded.tokens_BND)
     counted_BV = encoded.valid_BN & (encoded.segment_BN >= 0)
     index_BV = encoded.segment_BN.long().clamp(0, max(0, segments - 1))
-    count_BS = tokens_BVD.new_zeros(len(tokens_BVD), segments, dtype=torch.float32)
+    count_BS = tokens_BVD.new_zeros(len(tokens_BVD), segments)
     sum_BSD = torch.zeros_like(count_BS).unsqueeze(-1).repeat(1, 1, tokens_BVD.shape[-1])
     if segments:
-        count_BS.scatter_add_(1, index_BV, counted_BV.float())
+        count_BS.scatter_add_(1, index_BV, counted_BV.to(tokens_BVD.dtype))
         # invalid tokens may hold anything: replaced, not multiplied by zero
-        counted_BVD = tokens_BVD.float().masked_fill(~counted_BV.unsqueeze(-1), 0)
+        counted_BVD = tokens_BVD.masked_fill(~counted_BV.unsqueeze(-1), 0)
         sum_BSD.scatter_add_(1, index_BV.unsqueeze(-1).expand_as(counted_BVD), counted_BVD)
     mean_BSD = sum_BSD / count_BS.clamp_min(1).unsqueeze(-1)
-    return mean_BSD.to(tokens_BVD.dtype)
+    return mean_BSD.to(encoded.tokens_BND.dtype)
 
 
 def next_segment_loss(
