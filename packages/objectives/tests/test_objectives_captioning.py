@@ -103,9 +103,9 @@ def test_a_text_of_one_token_asks_nothing(av_batch: Batch) -> None:
     assert make().queries(batch, {}) is None
 
 
-def test_a_run_without_text_has_no_terms_and_no_parameters() -> None:
-    objective = initialised(Captioning(CaptioningConfig(), make_context(("audio", "video"))))
-    assert objective.terms == () and list(objective.parameters()) == []
+def test_a_run_without_text_is_an_error_that_names_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"'text', which no training source has; they have audio, video"):
+        Captioning(CaptioningConfig(), make_context(("audio", "video")))
 
 
 def test_a_modality_without_vocabulary_is_an_error_that_names_those_with_one() -> None:

@@ -94,6 +94,11 @@ def test_each_mistake_is_one_problem_that_names_it(name: str, options: dict[str,
     assert len(problems) == 1 and words in problems[0]
 
 
+def test_captions_of_what_no_source_has_are_a_problem() -> None:
+    (problem,) = plugin.spectranet_check_config(config_with(captioning={"modality": "music"}))
+    assert "'music', which no training source has; they have audio, text, video" in problem
+
+
 def test_all_problems_are_told_at_once() -> None:
     config = config_with(temporal={"margin": 0}, contrastive={"loss": "x", "width": 0})
     assert len(list(plugin.spectranet_check_config(config))) == 3

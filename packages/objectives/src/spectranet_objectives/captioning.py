@@ -25,6 +25,7 @@ from spectranet import (
     select_tokens,
     sincos_position,
 )
+from spectranet_objectives.check import nothing_to_write
 from spectranet_objectives.config import CaptioningConfig
 
 __all__ = ["Captioning", "build"]
@@ -38,7 +39,7 @@ class Captioning(nn.Module):
     et al. 2017, section 3.4).
 
     Raises:
-        ConfigError: the modality is not made of discrete ids.
+        ConfigError: the run lacks the modality, or it is not made of discrete ids.
     """
 
     def __init__(self, config: CaptioningConfig, context: BuildContext) -> None:
@@ -47,21 +48,18 @@ class Captioning(nn.Module):
         self.max_tokens = config.max_tokens
         self.width = context.width
         self.term = f"captioning.{self.modality}"
-        self.terms: tuple[str, ...] = ()
-        self.embedding_VD: nn.Parameter | None = None
-        self.output_VD: nn.Parameter | None = None
+        self.terms = (self.term,)
         if self.modality not in context.encoder_widths:
-            return  # a run without text: nothing to write
+            raise ConfigError(nothing_to_write(self.modality, context.encoder_widths))
         if self.modality not in context.vocab_sizes:
             discrete = ", ".join(sorted(context.vocab_sizes)) or "none"
             raise ConfigError(
                 f"objectives.captioning.modality is '{self.modality}', which has no vocabulary to write"
                 f" in.\n  modalities with one: {discrete}"
             )
-        self.terms = (self.term,)
         shape = (context.vocab_sizes[self.modality], context.width)
         self.embedding_VD = nn.Parameter(torch.empty(shape))
-        self.output_VD = None if config.tie else nn.Parameter(torch.empty(shape))
+        self.output_VD: nn.Parameter | None = None if config.tie else nn.Parameter(torch.empty(shape))
 
     def init_weights(self) -> None:
         for table_VD in self.parameters():
@@ -76,7 +74,6 @@ class Captioning(nn.Module):
         """Logits over the vocabulary, forward."""
         if not self._applies(batch):
             return 0
-        assert self.embedding_VD is not None
         return 2 * int((self._targets(batch) >= 0).sum()) * self.embedding_VD.shape[0] * self.width
 
     def queries(self, batch: Batch, encoded: Mapping[str, Encoded]) -> Queries | None:
@@ -84,7 +81,6 @@ class Captioning(nn.Module):
             return None
         targets_BQ = self._targets(batch)
         ids_BQ = batch.modalities[self.modality].data["ids"][:, : targets_BQ.shape[1]]
-        assert self.embedding_VD is not None
         tokens_BQD = nn.functional.embedding(ids_BQ, self.embedding_VD) * self.width**0.5
         place_1QP = torch.arange(ids_BQ.shape[1], device=ids_BQ.device).reshape(1, -1, 1)
         return Queries(
@@ -103,13 +99,12 @@ class Captioning(nn.Module):
         asked_BQ = self._targets(batch.host) >= 0
         targets_R = select_tokens(self._targets(batch), asked_BQ)
         table_VD = self.embedding_VD if self.output_VD is None else self.output_VD
-        assert table_VD is not None
         loss = chunked_cross_entropy(select_tokens(states_BQD, asked_BQ), table_VD, targets_R)
         return {self.term: Loss(loss, float(len(targets_R)))}
 
     def _applies(self, batch: Batch) -> bool:
         """Whether there is a text of two tokens or more, and something else to write it from."""
-        if not self.terms or self.modality not in batch.modalities or len(batch.modalities) < 2:
+        if self.modality not in batch.modalities or len(batch.modalities) < 2:
             return False
         return batch.modalities[self.modality].data["ids"].shape[1] > 1
 

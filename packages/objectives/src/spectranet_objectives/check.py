@@ -6,13 +6,13 @@ Imports no torch: these are told before anything is built.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from spectranet_objectives.config import CONTRASTIVE_LOSSES, SAME_CONTENT_POLICIES
 
-__all__ = ["find_problems"]
+__all__ = ["find_problems", "nothing_to_write"]
 
 
 def find_problems(config: Any) -> list[str]:
@@ -22,7 +22,7 @@ def find_problems(config: Any) -> list[str]:
         "mmm": partial(_check_mmm, known=known),
         "contrastive": _check_contrastive,
         "temporal": _check_temporal,
-        "captioning": partial(_check_captioning, known=known),
+        "captioning": partial(_check_captioning, known=known, trained=_of_sources(config.data.sources)),
     }
     problems: list[str] = []
     for name in sorted(checks.keys() & config.objectives.keys()):
@@ -37,8 +37,11 @@ def find_problems(config: Any) -> list[str]:
 
 def _modalities(config: Any) -> set[str]:
     """Names that mean a modality here: of loaded plugins, and those the sources name."""
-    sources = (*config.data.sources.values(), *config.eval.sources.values())
-    return {*config.modalities, *(name for source in sources for name in source.modalities)}
+    return {*config.modalities, *_of_sources(config.data.sources), *_of_sources(config.eval.sources)}
+
+
+def _of_sources(sources: Mapping[str, Any]) -> set[str]:
+    return {name for source in sources.values() for name in source.modalities}
 
 
 def _near_miss(name: str, known: set[str]) -> str | None:
@@ -99,10 +102,21 @@ def _check_temporal(options: Any) -> Iterator[str]:
         )
 
 
-def _check_captioning(options: Any, known: set[str]) -> Iterator[str]:
+def nothing_to_write(modality: str, trained: Iterable[str]) -> str:
+    """Why captioning has nothing to do in a run on these modalities."""
+    return (
+        f"objectives.captioning.modality is '{modality}', which no training source has; they have"
+        f" {', '.join(sorted(trained))}.\n  name another of discrete tokens, or leave it out:"
+        "  objectives.captioning=null"
+    )
+
+
+def _check_captioning(options: Any, known: set[str], trained: set[str]) -> Iterator[str]:
     meant = _near_miss(options.modality, known)
     if meant:
         yield f"objectives.captioning.modality is '{options.modality}'. Did you mean '{meant}'?"
+    elif trained and options.modality not in trained:
+        yield nothing_to_write(options.modality, trained)
     if options.max_tokens is not None and options.max_tokens < 1:
         yield f"objectives.captioning.max_tokens is {options.max_tokens}; it must be at least 1, or null."
 
