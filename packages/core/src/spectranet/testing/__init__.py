@@ -13,5 +13,6 @@ from __future__ import annotations
 from spectranet.testing.clause import ConformanceError
 from spectranet.testing.modality import ModalityConformance
 from spectranet.testing.objective import ObjectiveConformance
+from spectranet.testing.objective_samples import ToyModality
 
-__all__ = ["ConformanceError", "ModalityConformance", "ObjectiveConformance"]
+__all__ = ["ConformanceError", "ModalityConformance", "ObjectiveConformance", "ToyModality"]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from spectranet.contracts import Objective
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.objective_build import ObjectiveBuild
+from spectranet.testing.objective_cuts import ObjectiveCuts
+from spectranet.testing.objective_loss import ObjectiveLoss
+from spectranet.testing.objective_queries import ObjectiveQueries
 
 __all__ = ["ObjectiveConformance"]
 
 
-class ObjectiveConformance(PackageConformance):
-    """Subclass, name the plugin and the objective, and run pytest."""
+class ObjectiveConformance(ObjectiveBuild, ObjectiveLoss, ObjectiveCuts, ObjectiveQueries):
+    """Subclass, name the plugin and the objective, and run pytest.
 
-    kind = "objective"
+        class TestRecall(ObjectiveConformance):
+            plugin, name = "recall", "recall"
 
-    @classmethod
-    def objective(cls) -> Objective:
-        return cls.declaration()
+    An objective sees names, widths, batches, encodings and decoder states; the kit makes all of these up, so
+    that no other plugin is needed.
+
+    Attributes:
+        modalities: what the kit makes up, as :class:`spectranet.testing.ToyModality`: by default ``audio``
+            with a time axis, ``image`` and, of discrete ids, ``text``.
+        missing: option -> a value that names the modality ``nowhere``, where the kit cannot see from the
+            option's value that it names modalities.
+        rtol: how far losses may be off in fp32, relative; gradients ten times as far.
+        bf16_rtol: how far the loss of bf16 inputs may be off from float64 on the same inputs, relative.
+    """
