@@ -1,0 +1,1 @@
+"""Modality inertial for SpectraNet. Start reading at plugin.py."""
