@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import pytest
+
 from spectranet.testing import ModalityConformance
+
+two_ranks = pytest.mark.slow(ModalityConformance.test_two_ranks_equal_one)
 
 
 class TestAudio(ModalityConformance):
     plugin, name = "audio", "audio"
-    options = {
+    options: ClassVar = {
         "max_seconds": 2.0,
         "width": 32,
         "layers": 2,
@@ -17,3 +23,4 @@ class TestAudio(ModalityConformance):
         "num_conv_pos_embeddings": 8,
         "num_conv_pos_embedding_groups": 4,
     }
+    test_two_ranks_equal_one = two_ranks

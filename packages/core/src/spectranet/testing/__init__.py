@@ -10,9 +10,27 @@ Needs pytest: ``python -m pip install 'spectranet-core[testing]'``.
 
 from __future__ import annotations
 
-from spectranet.testing.clause import ConformanceError
-from spectranet.testing.modality import ModalityConformance
-from spectranet.testing.objective import ObjectiveConformance
-from spectranet.testing.objective_samples import ToyModality
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spectranet.testing.clause import ConformanceError
+    from spectranet.testing.modality import ModalityConformance
+    from spectranet.testing.objective import ObjectiveConformance
+    from spectranet.testing.objective_samples import ToyModality
+
+_LAZY = {
+    "ConformanceError": "spectranet.testing.clause",
+    "ModalityConformance": "spectranet.testing.modality",
+    "ObjectiveConformance": "spectranet.testing.objective",
+    "ToyModality": "spectranet.testing.objective_samples",
+}
+"""So that processes which the kit starts import only what they need."""
 
 __all__ = ["ConformanceError", "ModalityConformance", "ObjectiveConformance", "ToyModality"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'spectranet.testing' has no attribute {name!r}")

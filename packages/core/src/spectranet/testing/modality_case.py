@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spectranet.contracts import Encoded, Modality, ModalityBatch, Values
+from spectranet.contracts import Encoded, Modality, ModalityBatch
 from spectranet.data.collate import collate
 from spectranet.data.pipeline import Sample, View, Viewer
-from spectranet.testing.modality_tower import Tower, built, fixed_normal, initialised
+from spectranet.testing.modality_tower import CLEAN, Rubbish, Tower, built, fixed_normal, initialised
 from spectranet.testing.package import PackageConformance
 
 __all__ = ["ModalityCase", "difference", "projected", "rows_of", "valid_tokens"]
@@ -101,7 +101,7 @@ class ModalityCase(PackageConformance):
         return cls.new_tower()
 
     @classmethod
-    def new_tower(cls, seed: int = 0, rubbish: float = float("nan")) -> Tower:
+    def new_tower(cls, seed: int = 0, rubbish: Rubbish = CLEAN) -> Tower:
         return initialised(built(cls.modality(), cls.config(), cls.trunk_config()), seed, rubbish)
 
     @classmethod
@@ -116,14 +116,6 @@ def rows_of(batch: ModalityBatch, start: int, stop: int) -> ModalityBatch:
     tensors = {field.name: getattr(batch, field.name) for field in fields(batch) if field.name != "data"}
     cut = {name: tensor[start:stop] for name, tensor in tensors.items()}
     return ModalityBatch(data={name: tensor[start:stop] for name, tensor in batch.data.items()}, **cut)
-
-
-def hidden_as(view: View, hidden_N: np.ndarray) -> View:
-    return replace(view, hidden_N=hidden_N)
-
-
-def token_count(values: Values) -> int:
-    return len(values.position_NP)
 
 
 def valid_tokens(encoded: Encoded, row: int) -> Tensor:

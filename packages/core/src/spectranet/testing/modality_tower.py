@@ -10,10 +10,16 @@ from torch import Tensor, nn
 
 from spectranet.contracts import Encoded, Loss, Modality, ModalityBatch
 
-__all__ = ["DECODER_WIDTH", "Tower", "built", "initialised", "tensors_of"]
+__all__ = ["CLEAN", "DECODER_WIDTH", "Rubbish", "Tower", "built", "fixed_normal", "initialised", "tensors_of"]
 
 DECODER_WIDTH = 24
 """Width of the states that the target head gets."""
+
+
+Rubbish = tuple[float, int]
+"""What memory holds before anything is put there: where tensors are floating point, and elsewhere."""
+CLEAN: Rubbish = (0.0, 0)
+"""So that what one clause finds unfilled spoils no other."""
 
 
 class Tower(nn.Module):
@@ -47,14 +53,13 @@ def built(modality: Modality, config: Any, trunk_config: Any) -> Tower:
     return Tower(trunk, encoder, head)
 
 
-def initialised(tower: Tower, seed: int = 0, rubbish: float = float("nan")) -> Tower:
+def initialised(tower: Tower, seed: int = 0, rubbish: Rubbish = CLEAN) -> Tower:
     """Storage full of ``rubbish``, then the weights of each part from (seed, part) alone."""
     for name, part in tower.parts().items():
         part.to_empty(device="cpu")
         with torch.random.fork_rng([]), torch.no_grad():
             for tensor in tensors_of(part).values():
-                whole = not tensor.is_floating_point()
-                tensor.fill_(int(rubbish == rubbish) + 7 if whole else rubbish)
+                tensor.fill_(rubbish[0] if tensor.is_floating_point() else rubbish[1])
             torch.manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
             part.init_weights()  # type: ignore[operator]
     return tower

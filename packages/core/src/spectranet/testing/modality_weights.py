@@ -9,11 +9,11 @@ from torch import nn
 
 from spectranet.testing.clause import clause, require
 from spectranet.testing.modality_case import ModalityCase, difference, projected, valid_tokens
-from spectranet.testing.modality_tower import built, tensors_of
+from spectranet.testing.modality_tower import Rubbish, built, tensors_of
 
 __all__ = ["WeightClauses"]
 
-_RUBBISH = 3e4
+_RUBBISH: tuple[Rubbish, Rubbish] = (float("nan"), 7), (3e4, 8)
 
 
 class WeightClauses(ModalityCase):
@@ -46,7 +46,7 @@ class WeightClauses(ModalityCase):
         computed again.
         """
         planned = built(self.modality(), self.config(), self.trunk_config())
-        over_nan, over_rubbish = self.new_tower(0), self.new_tower(0, _RUBBISH)
+        over_nan, over_rubbish = (self.new_tower(0, rubbish) for rubbish in _RUBBISH)
         for part, module in planned.parts().items():
             first, second = (tensors_of(tower.parts()[part]) for tower in (over_nan, over_rubbish))
             wrong = [name for name, tensor in first.items() if not tensor.isfinite().all()]
