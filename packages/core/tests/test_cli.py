@@ -16,9 +16,8 @@ from throwaway import DECLARATIONS, Shelf, shelf_in
 import spectranet
 from spectranet.cli import main
 from spectranet.cli.plugins import probe
-from spectranet.cli.root import CORE_COMMANDS, root
+from spectranet.cli.root import CORE_COMMANDS
 from spectranet.config import load_config
-from spectranet.errors import DataError
 
 COMMANDS = """
 @hookimpl
@@ -218,48 +217,6 @@ def test_a_key_written_as_an_option_is_shown_as_it_is_written(
 
     assert ended.code == 2
     assert sentence in ended.err
-
-
-@pytest.mark.parametrize(
-    ("environment", "is_told"),
-    [
-        ({"RANK": "0", "LOCAL_RANK": "0"}, True),
-        ({"RANK": "1", "LOCAL_RANK": "1"}, False),
-        ({"RANK": "1"}, False),
-        ({"RANK": "8", "LOCAL_RANK": "0"}, True),
-    ],
-)
-@pytest.mark.parametrize("arguments", [("train", "--plugins", "visoin"), ("trian",)])
-def test_one_rank_of_a_node_tells_a_mistake_that_all_make(
-    shelf: Shelf,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    environment: dict[str, str],
-    is_told: bool,
-    arguments: tuple[str, ...],
-) -> None:
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-
-    ended = Ended(capsys, *arguments)
-
-    assert ended.code == 2 and bool(ended.err) == is_told
-
-
-def test_what_only_one_rank_may_know_is_told_by_every_rank(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*arguments: object, **options: object) -> None:
-        raise DataError("a shard of this rank is gone")
-
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    monkeypatch.setattr(root, "main", fail)
-
-    ended = Ended(capsys, "train")
-
-    assert (ended.code, ended.err) == (2, "error: a shard of this rank is gone\n")
 
 
 def test_a_run_without_held_out_sources_or_tasks_is_told_the_command(

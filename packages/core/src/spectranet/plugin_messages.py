@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,26 @@ def offered_twice(name: str, infos: Sequence[PluginInfo]) -> str:
             f"plugin '{name}' is offered by {_count(infos)} distributions:",
             *rows,
             f"  uninstall all but one of them:  python -m pip uninstall {spare.distribution}",
+        ]
+    )
+
+
+def differ_between_ranks(differing: Mapping[str, Mapping[str, Sequence[int]]]) -> str:
+    """
+    Args:
+        differing: plugin -> distribution and version -> the ranks that have it; "" where it is not loaded.
+    """
+    rows = [
+        [name, release or "not loaded", f"on {_ranks(ranks)}"]
+        for name, ranks_with in differing.items()
+        for release, ranks in ranks_with.items()
+    ]
+    pinned = next(release for _, release, _ in rows if release != "not loaded").replace(" ", "==")
+    return "\n".join(
+        [
+            "ranks have loaded different plugins:",
+            *_columns(rows),
+            f"  install the same on every machine:  {install_command(pinned)}",
         ]
     )
 
@@ -159,6 +179,15 @@ def _who(info: PluginInfo) -> str:
 def _bare(name: str) -> str:
     """``spectranet-vision`` and ``spectranet_vision`` are near misses of ``vision``."""
     return name.lower().removeprefix("spectranet").lstrip("-_") or name
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    """``rank 3``, ``ranks 0, 1``, and of many the first and how many there are."""
+    if len(ranks) == 1:
+        return f"rank {ranks[0]}"
+    return (
+        f"ranks {', '.join(map(str, ranks))}" if len(ranks) < 9 else f"{len(ranks)} ranks from {ranks[0]} on"
+    )
 
 
 def _count(things: Sequence[object]) -> str:

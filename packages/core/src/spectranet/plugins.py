@@ -128,13 +128,18 @@ class PluginHost:
         """The chosen plugins' names, sorted; without the core's own."""
         return sorted(item.info.name for item in self._loaded if item.info.name != CORE)
 
+    @property
+    def releases(self) -> dict[str, str]:
+        """Plugin -> ``spectranet-vision 0.1.0``: distribution and version; the core's own with them."""
+        return {item.info.name: item.info.release for item in self._loaded}
+
     def brought_by(self, kind: str, name: str) -> str:
         """The plugin that brings the modality, objective, task, reader, preset or trunk ``name``."""
         return self._owner[kind, name]
 
     def release(self, plugin: str) -> str:
         """``spectranet-vision 0.1.0``: distribution and version of a loaded plugin."""
-        return next(item.info.release for item in self._loaded if item.info.name == plugin)
+        return self.releases[plugin]
 
     def describe(self) -> list[dict[str, Any]]:
         """One JSON-able record per plugin: name, distribution, version, API and what it brings."""

@@ -12,10 +12,13 @@ from pathlib import Path
 from installed import build_wheel
 from throwaway import DECLARATIONS
 
-__all__ = ["CROWD", "GOOD", "NOTE", "Ware"]
+__all__ = ["CROWD", "GOOD", "HOOK_LINE", "ORDER", "Ware"]
 
 NOTE = "import os; print(__name__, file=open(os.environ.get('IMPORTED', os.devnull), 'a'))\n"
 """The first line of every module."""
+
+HOOK_LINE = (NOTE + DECLARATIONS).count("\n") + 2
+"""Where the hook of a module begins, with its mark."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,14 @@ CROWD: tuple[Ware, ...] = (
 )
 """Broken, or not to be loaded together with another of them."""
 
+ORDER = {
+    version: ware("order", hook("spectranet_objectives", "return [objective('order')]"), version)
+    for version in ("0.7.0", "0.8.0")
+}
+"""A plugin without a fault, in two versions."""
+
 GOOD: tuple[Ware, ...] = (
-    ware("order", hook("spectranet_objectives", "return [objective('order')]"), "0.7.0"),
+    ORDER["0.7.0"],
     ware("chatty", "import warnings\nprint('hello')\nwarnings.warn('old thing')\n" + preset("chat")),
     ware("torchy", "import torch\n" + preset("torchy")),
 )

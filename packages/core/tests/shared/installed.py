@@ -11,15 +11,20 @@ import base64
 import hashlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
+import time
 import venv
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess, Popen
 
-__all__ = ["Environment", "build_wheel"]
+__all__ = ["Environment", "build_wheel", "run_ranks"]
 
 
 def build_wheel(
@@ -92,9 +97,7 @@ class Environment:
         kept |= {"PATH": f"{self.python.parent}{os.pathsep}{kept.get('PATH', '')}", "OMP_NUM_THREADS": "1"}
         return kept | variables
 
-    def run(
-        self, *arguments: str, timeout_s: float = 120, **variables: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout_s: float = 120, **variables: str) -> CompletedProcess[str]:
         """``python -m spectranet …``"""
         return subprocess.run(
             [str(self.python), "-m", "spectranet", *arguments],
@@ -112,3 +115,53 @@ class Environment:
             head = [sys.executable, "-m", "pip", "--python", str(self.python), command]
         done = subprocess.run([*head, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_ranks(
+    where: Sequence[Environment], *arguments: str, nodes: int = 1, timeout_s: float = 120, **variables: str
+) -> list[CompletedProcess[str]]:
+    """``python -m spectranet …`` on ranks as torchrun starts and ends them: with one that has failed.
+
+    Args:
+        where: the environment of each rank.
+        nodes: how many machines they are on.
+    """
+    here = len(where) // nodes
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {
+        "WORLD_SIZE": str(len(where)),
+        "LOCAL_WORLD_SIZE": str(here),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "none",
+    }
+    ranks: list[Popen[str]] = []
+    told = []
+    for rank, environment in enumerate(where):
+        command = [str(environment.python), "-m", "spectranet", *arguments]
+        mine = group | {"RANK": str(rank), "LOCAL_RANK": str(rank % here)} | variables
+        out, err = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115 - read when all have ended
+        told.append((out, err))
+        env = environment.environment(**mine)
+        ranks.append(Popen(command, stdout=out, stderr=err, text=True, env=env, cwd=environment.folder))
+    until_s = time.monotonic() + timeout_s
+    while any(rank.poll() is None for rank in ranks):
+        failed = {place // here for place, rank in enumerate(ranks) if rank.poll()}
+        for place, rank in enumerate(ranks):
+            if place // here in failed and rank.poll() is None:
+                rank.send_signal(signal.SIGTERM)
+        if time.monotonic() > until_s:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(0.1)
+    ended = []
+    for rank, files in zip(ranks, told, strict=True):
+        texts = []
+        for file in files:
+            file.seek(0)
+            texts.append(file.read())
+            file.close()
+        ended.append(CompletedProcess(rank.args, rank.returncode, *texts))
+    return ended

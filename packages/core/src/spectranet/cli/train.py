@@ -26,8 +26,16 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
     launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
 
     from spectranet.config import load_config
+    from spectranet.errors import SpectraNetError
 
-    resolved = load_config(list(configs), list(overrides), plugins, training=True)
+    try:
+        resolved = load_config(list(configs), list(overrides), plugins, training=True)
+    except SpectraNetError as error:
+        if _has_ranks_elsewhere():
+            from spectranet.train.checkpoint.peers import tell_cannot_start
+
+            tell_cannot_start(error)
+        raise
 
     from spectranet.train.run import train as run_training
     from spectranet.train.set_up import set_up
@@ -47,3 +55,9 @@ def train(configs: tuple[str, ...], plugins: list[str] | None, overrides: tuple[
         run.saver.finish_alone()
         run.stream.close()
         run.journal.close()
+
+
+def _has_ranks_elsewhere() -> bool:
+    """Whether there may be other machines, on which what is wrong here is not wrong."""
+    ranks = int(os.environ.get("WORLD_SIZE", 1))
+    return ranks > int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -149,7 +149,15 @@ def missing_name(kind: str, name: str, host: PluginHost) -> str:
     loaded = getattr(host, plural)
     ours = [known for plugin in FIRST_PARTY.values() for known in getattr(plugin, plural)]
     hint = did_you_mean(name, [*loaded, *ours])
-    return f"no loaded plugin brings {kind} '{name}'.{hint} loaded: {', '.join(loaded) or 'none'}"
+    spare = sorted({info.name for info in discover()} - {*host.names, *FIRST_PARTY})
+    if name in spare:
+        # Most plugins have the name of what they bring; metadata says no more.
+        return (
+            f"no loaded plugin brings {kind} '{name}'. Plugin '{name}' is installed and not loaded; "
+            "add it to --plugins"
+        )
+    also = f"; installed and not loaded: {', '.join(spare)}" if spare else ""
+    return f"no loaded plugin brings {kind} '{name}'.{hint} loaded: {', '.join(loaded) or 'none'}{also}"
 
 
 def _value(config: Any, path: str) -> Any:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spectranet.builtin import core_presets
-from spectranet.config.layers import COMMAND_LINE, Layer
+from spectranet.config.layers import COMMAND_LINE, Layer, read_layers
+from spectranet.config.remembered import plugins_of_run
 from spectranet.config.schema import Config
 from spectranet.contracts import Preset
 from spectranet.errors import ConfigError, did_you_mean
@@ -20,15 +21,16 @@ __all__ = ["PresetFinder", "load_host"]
 class PresetFinder:
     """Finds presets: the core's without loading anything, others by loading the chosen plugins."""
 
-    def __init__(self, plugins: Sequence[str] | None) -> None:
+    def __init__(self, plugins: Sequence[str] | None, overrides: Sequence[str] = ()) -> None:
         self._plugins = plugins
+        self._overrides = overrides
         self.providers: dict[str, str] = {}
         """Plugin -> why it is loaded: it brought a preset that is in use."""
 
     def __call__(self, name: str) -> Preset:
         known = {preset.name: preset for preset in core_presets()}
         if name not in known:
-            host = load_host([], self._plugins, {})
+            host = load_host(read_layers((), self._overrides, self), self._plugins, {})
             known = host.presets
             if name in known:
                 self.providers[host.brought_by("preset", name)] = f"--config {name}"
@@ -57,7 +59,8 @@ def load_host(layers: Sequence[Layer], plugins: Sequence[str] | None, also: Mapp
         where = DEFAULT_CHOICE
         objective_plugins = [name for name in Config().objective_plugins if name in installed]
     extra |= dict.fromkeys(objective_plugins, where)
-    return PluginHost.load(named, origin, extra)
+    run_dir = next((layer.tree["run_dir"] for layer in reversed(layers) if "run_dir" in layer.tree), None)
+    return PluginHost.load(named, origin, extra, lambda: plugins_of_run(str(run_dir or Config().run_dir)))
 
 
 def _names(layers: Sequence[Layer], key: str) -> tuple[list[str] | None, str]:

@@ -101,7 +101,7 @@ def merge_config(
 
     Where a value does not fit, the result has the value of the layer below.
     """
-    presets = PresetFinder(plugins)
+    presets = PresetFinder(plugins, overrides)
     layers = read_layers(configs, overrides, presets)
     host = load_host(layers, plugins, presets.providers)
     return _resolve(layers, host, training, plugins is not None)

@@ -52,7 +52,7 @@ class World:
         if odd := [rank for rank in range(self.size) if not digests[rank].equal(digests[0])]:
             raise ConfigError(
                 f"{what} differ between ranks: {', '.join(f'rank {rank}' for rank in odd)} against rank 0.\n"
-                "  compare on each machine:  spectranet plugins;  spectranet config show …;  the data"
+                "  compare on each machine:  spectranet config show …;  the data"
             )
 
     def gather_rows(self, rows: Tensor) -> tuple[Tensor, slice]:

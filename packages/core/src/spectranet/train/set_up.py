@@ -35,6 +35,7 @@ from spectranet.train.optimizer import build_optimizer
 from spectranet.train.parallel.parallelize import build_sharded
 from spectranet.train.run import Run
 from spectranet.train.same_data import require_same_data
+from spectranet.train.same_plugins import require_same_plugins
 from spectranet.train.snapshot import announcer, describe_run
 from spectranet.train.stopping.heartbeat import Heartbeat
 from spectranet.train.stopping.place import Progress
@@ -57,6 +58,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
     stop = StopFlag(launcher)
     parts = select_parts(config, resolved.host.modalities, resolved.host.objectives)
     peers = find_peers()
+    require_same_plugins(peers, resolved.host)
     peers.together(lambda: _take_run_directory(config.run_dir))
     checkpoint, told = _newest_checkpoint(resolved, peers)
     start = checkpoint.step if checkpoint else 0
@@ -143,7 +145,6 @@ def _require_same(
     resolved: Resolved, checkpoint: Checkpoint | None, stream: TrainStream, world: World
 ) -> None:
     """Refuse to train where the ranks would not train the same; a collective call."""
-    world.require_same("plugins", resolved.host.digest())
     config = json.dumps(config_to_dict(resolved.config), sort_keys=True)
     world.require_same("configurations", config)
     world.require_same("checkpoints to go on from", str(checkpoint and checkpoint.step))

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -19,11 +20,13 @@ import torch.distributed as dist
 from spectranet.errors import ConfigError
 from spectranet.train.distributed import meet
 
-__all__ = ["Peers", "find_peers"]
+__all__ = ["Peers", "find_peers", "tell_cannot_start"]
 
 T = TypeVar("T")
 
 _HEARD_S = 5.0
+_GIVEN_UP_S = 60.0
+"""For how long a rank that cannot start waits for those that it tells; they are importing torch."""
 
 
 class Peers:
@@ -102,3 +105,13 @@ def find_peers(occasion: str = "start", timeout_s: float = 1800.0) -> Peers:
     if not dist.is_initialized():
         store.set_timeout(datetime.timedelta(seconds=timeout_s))
     return Peers(rank, size, dist.PrefixStore(f"spectranet/{occasion}", store)) if size > 1 else Peers()
+
+
+def tell_cannot_start(error: Exception) -> None:
+    """Tell ranks that may be about to train why this one is not: they wait for it in their first call."""
+
+    def fail() -> None:
+        raise error
+
+    with suppress(Exception):  # nobody there, or for other reasons; what is wrong here is told anyhow
+        find_peers(timeout_s=_GIVEN_UP_S).together(fail)
