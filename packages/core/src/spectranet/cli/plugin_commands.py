@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -20,7 +22,7 @@ from spectranet.plugins import (
     import_plugin,
 )
 
-__all__ = ["announced_commands", "find_command"]
+__all__ = ["announced_commands", "commands_of", "find_command"]
 
 
 def announced_commands() -> tuple[list[tuple[str, str]], list[str]]:
@@ -50,19 +52,24 @@ def find_command(name: str) -> click.Command | None:
     installed = {info.name for info in infos if info.api == PLUGIN_API}
     announcers = [plugin for plugin, known in FIRST_PARTY.items() if name in known.commands]
     others = sorted(installed.difference(announcers))
-    for plugin in [each for each in announcers if each in installed] or _having(name, others, infos):
+    for plugin in [each for each in announcers if each in installed] or _having(name, others):
         try:
-            return next((each for each in _commands(plugin, infos) if each.name == name), None)
+            return next((each for each in commands_of(plugin, infos) if each.name == name), None)
         except PluginError as error:
             _warn(str(error))
     return None
 
 
-def _commands(plugin: str, infos: Sequence[PluginInfo]) -> list[click.Command]:
+def commands_of(plugin: str, infos: Sequence[PluginInfo]) -> list[click.Command]:
+    """The commands that one plugin brings.
+
+    Raises:
+        PluginError: it cannot be used.
+    """
     return PluginHost([import_plugin(choose(plugin, "plugins", infos), "plugins")]).commands()
 
 
-def _having(command: str, plugins: Sequence[str], infos: Sequence[PluginInfo]) -> list[str]:
+def _having(command: str, plugins: Sequence[str]) -> list[str]:
     """The first plugin that has the command, if one has.
 
     They are asked in a process apart, since one that nobody named may also end its process, or crash it. Then
@@ -70,45 +77,20 @@ def _having(command: str, plugins: Sequence[str], infos: Sequence[PluginInfo]) -
     """
     left = list(plugins)
     while left:
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reading)
-            _ask(command, left, infos, writing)
-        os.close(writing)
-        with os.fdopen(reading) as answers:
-            told = [json.loads(line) for line in answers if line.endswith("\n")]
-        _, status = os.waitpid(child, 0)
-        for _, problem in told:
+        with tempfile.TemporaryDirectory() as folder:
+            answer = Path(folder) / "answer.jsonl"
+            call = [sys.executable, "-m", "spectranet.cli.probe_commands", command, str(answer), *left]
+            done = subprocess.run(call, capture_output=True)
+            lines = answer.read_text(encoding="utf-8").splitlines() if answer.is_file() else []
+        for plugin, has_it, problem in map(json.loads, lines):
+            if has_it:
+                return [plugin]
             if problem:
                 _warn(problem)
-        if told and told[-1][1] == "":
-            return [told[-1][0]]
-        left = left[len(told) :]
+        left = left[len(lines) :]
         if left:
-            plugin, *left = left
-            code = os.waitstatus_to_exitcode(status)
-            _warn(f"plugin '{plugin}' ended its process with code {code}")
+            _warn(f"plugin '{left.pop(0)}' ended its process with code {done.returncode}")
     return []
-
-
-def _ask(command: str, plugins: Sequence[str], infos: Sequence[PluginInfo], writing: int) -> None:
-    """In the child: a line for each plugin with what is wrong with it, "" if it has the command, or null."""
-    try:
-        with os.fdopen(writing, "w") as answers:
-            for plugin in plugins:
-                try:
-                    has_it = any(each.name == command for each in _commands(plugin, infos))
-                    answer = "" if has_it else None
-                except PluginError as error:
-                    answer = str(error)
-                answers.write(json.dumps([plugin, answer]) + "\n")
-                answers.flush()
-                if answer == "":
-                    break
-    finally:
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def _warn(problem: str) -> None:
