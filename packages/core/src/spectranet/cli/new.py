@@ -44,6 +44,19 @@ def modality(name: str, into: Path | None, author: str) -> None:
     _make("modality", name, into, author)
 
 
+@new.command()
+@click.argument("name")
+@into_option
+@author_option
+def objective(name: str, into: Path | None, author: str) -> None:
+    """Make a package that brings the objective NAME: one modality's summary told from the others.
+
+    \b
+    spectranet new objective recall
+    """
+    _make("objective", name, into, author)
+
+
 def _make(kind: str, name: str, into: Path | None, author: str) -> None:
     names = names_of(name, kind)
     folder = into or Path(names.distribution)
