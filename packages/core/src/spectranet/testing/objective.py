@@ -24,6 +24,8 @@ class ObjectiveConformance(ObjectiveBuild, ObjectiveLoss, ObjectiveCuts, Objecti
             with a time axis, ``image`` and, of discrete ids, ``text``.
         missing: option -> a value that names the modality ``nowhere``, where the kit cannot see from the
             option's value that it names modalities.
+        detached: what the loss compares with but sends no gradient to, on purpose: ``pooled of text``,
+            ``tokens of image``.
         rtol: how far losses may be off in fp32, relative; gradients ten times as far.
         bf16_rtol: how far the loss of bf16 inputs may be off from float64 on the same inputs, relative.
     """

@@ -28,6 +28,7 @@ class ObjectiveCase(PackageConformance):
         ToyModality("text", width=14, vocabulary=23),
     )
     missing: ClassVar[Mapping[str, Any]] = {}
+    detached: ClassVar[tuple[str, ...]] = ()
     rtol: ClassVar[float] = 1e-5
     bf16_rtol: ClassVar[float] = 5e-3
 

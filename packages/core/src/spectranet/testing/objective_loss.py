@@ -15,7 +15,7 @@ from spectranet.contracts import Loss, Rows
 from spectranet.testing.clause import clause, require
 from spectranet.testing.objective_case import ObjectiveCase, require_finite
 from spectranet.testing.objective_losses import Trial, gradients_at, number, total_of
-from spectranet.testing.objective_samples import Shown, at_least_fp32
+from spectranet.testing.objective_samples import Shown, at_least_fp32, take
 
 __all__ = ["ObjectiveLoss"]
 
@@ -100,8 +100,9 @@ class ObjectiveLoss(ObjectiveCase):
         trial = self.trial().in_dtype(torch.bfloat16)
         exact = trial.in_dtype(torch.float64)
         rounded: dict[str, list[bool]] = {}
+        most = self.shown(_MANY, dtype=torch.bfloat16)
         for samples in (_MANY, _MANY - 1, _MANY - 5):
-            shown = self.shown(samples, dtype=torch.bfloat16)
+            shown = take(most, range(samples))
             with torch.no_grad():
                 found, expected = _both(trial, exact, shown)
             for term, loss in found.items():
@@ -122,9 +123,16 @@ class ObjectiveLoss(ObjectiveCase):
 
         ``torch.autograd.gradcheck`` in its fast mode, at one tensor after another. What computes in fp32 for
         precision's sake must leave float64 as it is: ``x.to(torch.promote_types(x.dtype, torch.float32))``
-        where ``x.float()`` would round.
+        where ``x.float()`` would round. Encodings that the loss detaches are named in ``detached``, and must
+        then get no gradient.
         """
         trial, shown = self.trial().in_dtype(torch.float64), self.shown(dtype=torch.float64)
+        leaves = shown.leaves()
+        detached = {name: leaves.pop(name) for name in self.detached}
+        if detached:
+            reached = gradients_at(total_of(trial.losses([shown])), detached)
+            astray = [name for name, gradient in reached.items() if gradient.any()]
+            require(not astray, f"named in `detached`, yet with a gradient: {', '.join(astray)}")
         if trial.over_global_batch:
             for name, one in trial.module.embeddings(shown.encoded, shown.batch).items():
                 _require_float64(f"rows of '{name}'", one.vectors_RE)
@@ -135,11 +143,11 @@ class ObjectiveLoss(ObjectiveCase):
             at_rows = {f"rows of {name}": one.vectors_RE for name, one in rows.items()}
             own = trial.own_parameters()
             _gradcheck(at_rows | own, lambda: _mixture(trial.module.global_loss(rows)))
-            _gradcheck(shown.leaves() | own, lambda: _mixture_of_rows(trial.rows([shown])))
+            _gradcheck(leaves | own, lambda: _mixture_of_rows(trial.rows([shown])))
         else:
             for term, loss in trial.local(shown).items():
                 _require_float64(f"the sum of '{term}'", loss.sum)
-            _gradcheck(shown.leaves() | trial.own_parameters(), lambda: _mixture(trial.losses([shown])))
+            _gradcheck(leaves | trial.own_parameters(), lambda: _mixture(trial.losses([shown])))
             states = trial.states(shown)
             if states is not None:
                 leaf = states.detach().requires_grad_()
