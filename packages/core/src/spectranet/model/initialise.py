@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-__all__ = ["init_linear", "init_transformers", "materialise"]
+__all__ = ["init_linear", "init_transformers", "initialise", "materialise"]
 
 
 def init_linear(module: nn.Module, std: float = 0.02) -> None:
@@ -33,13 +33,19 @@ def init_transformers(model: nn.Module) -> None:
 
 
 def materialise(module: nn.Module, name: str, seed: int, device: torch.device) -> None:
-    """Give a meta module storage on ``device`` and call its ``init_weights()``.
+    """Give a meta module storage on ``device`` and its first weights."""
+    module.to_empty(device=device)
+    initialise(module, name, seed, device)
+
+
+def initialise(module: nn.Module, name: str, seed: int, device: torch.device) -> None:
+    """Call ``init_weights()`` of a module that has storage on ``device``.
 
     The generator is seeded from (seed, name) alone, and the whole module is initialised before it
     is sharded, so weights do not depend on the number of ranks or on what else was built.
     """
-    module.to_empty(device=device)
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.no_grad():
-        torch.manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
+        # In 32 bits: of more, torch's generator on the CPU takes the lower ones alone.
+        torch.manual_seed(zlib.crc32(name.encode(), seed & 0xFFFFFFFF))
         module.init_weights()  # type: ignore[operator]
