@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -197,7 +198,7 @@ class EncoderClauses(ModalityCase):
 
         batch = self.batch()
         exact = self.encode(batch)
-        tower = self.new_tower()
+        tower = copy.deepcopy(self.tower())
         alone = World(0, 1, torch.device("cpu"), None)  # type: ignore[arg-type]
         prepare = make_sharder(TrainConfig(precision="bf16"), alone, tuple(self.modality().shard_units()))
         for part in tower.parts().values():

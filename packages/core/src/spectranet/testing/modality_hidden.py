@@ -40,19 +40,19 @@ class HiddenClauses(ModalityCase):
         this, override ``disturb_hidden``. Drop hidden tokens, or put a learned embedding in their place,
         before anything mixes tokens; where windows overlap, silence what a hidden one covers.
         """
-        batch = self._half_hidden()
-        disturbed = self.disturb_hidden(batch)
-        whole, whole_disturbed = _all_visible(batch), replace(_all_visible(batch), data=disturbed.data)
-        noticed = _apart(self.encode(whole), self.encode(whole_disturbed))
-        require(
-            noticed > _SAME,
-            "other content at hidden tokens changes nothing even while nothing is hidden, so that this "
-            "cannot be checked; override disturb_hidden(batch)",
-        )
-        apart = _apart(self.encode(batch), self.encode(disturbed))
-        share = f"{int(batch.hidden_valid_BH.sum())} hidden of {int(batch.valid_BN.sum())} tokens"
-        found = f"with other content at {share} visible ones change by {apart:.1e} of the largest"
-        require(apart <= _SAME, f"{found} (by {noticed:.1e} with nothing hidden)")
+        for batch in self._half_hidden():
+            disturbed = self.disturb_hidden(batch)
+            whole, whole_disturbed = _all_visible(batch), replace(_all_visible(batch), data=disturbed.data)
+            noticed = _apart(self.encode(whole), self.encode(whole_disturbed))
+            require(
+                noticed > _SAME,
+                "other content at hidden tokens changes nothing even while nothing is hidden, so that this "
+                "cannot be checked; override disturb_hidden(batch)",
+            )
+            apart = _apart(self.encode(batch), self.encode(disturbed))
+            share = f"{batch.hidden_BH.shape[1]} hidden of {batch.valid_BN.shape[1]} tokens"
+            found = f"with other content at {share} visible ones change by {apart:.1e} of the largest"
+            require(apart <= _SAME, f"{found} (by {noticed:.1e} with nothing hidden)")
 
     def disturb_hidden(self, batch: ModalityBatch) -> ModalityBatch:
         """The batch with other content, as legal as the old, in ``data`` at hidden tokens and only there."""
@@ -70,7 +70,8 @@ class HiddenClauses(ModalityCase):
         return replace(batch, data=data)
 
     @classmethod
-    def _half_hidden(cls) -> ModalityBatch:
+    def _half_hidden(cls) -> list[ModalityBatch]:
+        """Samples one by one: padding repeats the first token, hidden or not, and is another clause's."""
         sample_mask = cls.modality().sample_mask
         views = [
             replace(view, hidden_N=sample_mask(view.values, 0.5, np.random.default_rng(i)))
@@ -78,7 +79,7 @@ class HiddenClauses(ModalityCase):
         ]
         mixed = [view for view in views if 0 < view.hidden_N.sum() < len(view.hidden_N)]
         require(mixed, "sample_mask hides, at a ratio of 0.5, none or all tokens of every example")
-        return cls.batch(mixed)
+        return [cls.batch([view]) for view in mixed]
 
 
 def _apart(one: Encoded, other: Encoded) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spectranet.contracts import Encoded, Loss, Modality, ModalityBatch
+from spectranet.model.initialise import initialise
 
 __all__ = ["CLEAN", "DECODER_WIDTH", "Rubbish", "Tower", "built", "fixed_normal", "initialised", "tensors_of"]
 
@@ -57,11 +57,9 @@ def initialised(tower: Tower, seed: int = 0, rubbish: Rubbish = CLEAN) -> Tower:
     """Storage full of ``rubbish``, then the weights of each part from (seed, part) alone."""
     for name, part in tower.parts().items():
         part.to_empty(device="cpu")
-        with torch.random.fork_rng([]), torch.no_grad():
-            for tensor in tensors_of(part).values():
-                tensor.fill_(rubbish[0] if tensor.is_floating_point() else rubbish[1])
-            torch.manual_seed((seed << 32) ^ zlib.crc32(name.encode()))
-            part.init_weights()  # type: ignore[operator]
+        for tensor in tensors_of(part).values():
+            tensor.detach().fill_(rubbish[0] if tensor.is_floating_point() else rubbish[1])
+        initialise(part, name, seed, torch.device("cpu"))
     return tower
 
 

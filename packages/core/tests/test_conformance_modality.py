@@ -1,0 +1,233 @@
+"""The kit finds what is wrong with a modality, each breach by the clause that is meant for it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from planted import Change, Field, field_in
+
+from spectranet.testing import ConformanceError, ModalityConformance
+from spectranet.testing.clause import clauses_of
+from spectranet.testing.package import PackageConformance
+
+OTHER_PROCESSES = {"transform-pickles", "two-ranks-equal-one"}
+"""They start processes: tried where a plant is meant for them, and on the good plugin."""
+CLAUSES = [
+    clause
+    for clause in clauses_of(ModalityConformance)
+    if clause not in clauses_of(PackageConformance) and clause not in OTHER_PROCESSES
+]
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    with field_in(tmp_path_factory.mktemp("field")) as made:
+        yield made
+
+
+def case_of(plugin: str) -> ModalityConformance:
+    """An instance of a test class as an author writes it; some examples are longer than ``longest``."""
+    named = {"plugin": plugin, "name": "beats", "options": {"longest": 8}}
+    case: ModalityConformance = type("Test", (ModalityConformance,), named)()
+    return case
+
+
+def failure(case: ModalityConformance, clause: str) -> str:
+    """What the clause says; empty where it holds."""
+    try:
+        getattr(case, f"test_{clause.replace('-', '_')}")()
+    except ConformanceError as error:
+        return str(error)
+    return ""
+
+
+def broken_by(case: ModalityConformance, *also: str) -> dict[str, str]:
+    said = {clause: failure(case, clause) for clause in [*CLAUSES, *also]}
+    return {clause: text for clause, text in said.items() if text}
+
+
+def test_a_good_modality_keeps_every_clause(field: Field) -> None:
+    field.plant("beats", "good")
+
+    assert broken_by(case_of("good"), "transform-pickles") == {}
+
+
+# --------------------------------------------------------------------------------- one breach each
+
+
+class Plant(NamedTuple):
+    clause: str
+    says: str
+    """Part of what is found."""
+    changes: tuple[Change, ...]
+
+
+def in_encoder(*pairs: tuple[str, str]) -> tuple[Change, ...]:
+    return tuple(Change("encoder.py", *pair) for pair in pairs)
+
+
+def in_series(old: str, new: str) -> tuple[Change, ...]:
+    return (Change("series.py", old, new),)
+
+
+MASKED = "scores_BVV = scores_BVV.masked_fill(~valid_BV[:, None, :], torch.finfo(scores_BVV.dtype).min)"
+BLOCKS = "self.blocks = nn.ModuleList(Block(width) for _ in range(layers))"
+RUN_BLOCKS = "        for block in self.blocks:\n            x_BVD"
+POOLED = "pooled_BD = summed_BD / valid_BV.sum(1, keepdim=True).clamp_min(1)"
+INIT = "init_linear(self, std=0.1)"
+
+PLANTS = {
+    "padding leaks into attention": Plant(
+        "padding-is-inert", "tokens differ by", in_encoder((MASKED, "pass  # all may be looked at"))
+    ),
+    "normalised over the batch": Plant(
+        "batch-mates-are-independent",
+        "differs by",
+        in_encoder(
+            (RUN_BLOCKS, f"        x_BVD = x_BVD - x_BVD[valid_BV].mean(0)\n{RUN_BLOCKS}"),
+        ),
+    ),
+    "a layer that nobody calls": Plant(
+        "every-parameter-learns",
+        "no gradient at encoder.spare.weight, encoder.spare.bias",
+        in_encoder((BLOCKS, f"{BLOCKS}\n        self.spare = nn.Linear(width, width)")),
+    ),
+    "a buffer that only the constructor computes": Plant(
+        "init-fills-everything",
+        "encoder: not filled, or not finite: ramp",
+        in_encoder(
+            (BLOCKS, f'{BLOCKS}\n        self.register_buffer("ramp", torch.arange(3.0), persistent=False)'),
+            (POOLED, f"{POOLED} + 0 * self.ramp.sum()"),
+        ),
+    ),
+    "weights that are scaled, not set": Plant(
+        "init-fills-everything",
+        "made of what was there: scale",
+        in_encoder(
+            (BLOCKS, f'{BLOCKS}\n        self.register_buffer("scale", torch.ones(width), persistent=False)'),
+            (INIT, f"{INIT}\n        self.scale.nan_to_num_(0.0).mul_(0.5)"),
+        ),
+    ),
+    "a buffer made outside of the meta device": Plant(
+        "meta-build-takes-no-storage",
+        "encoder has storage for ramp",
+        in_encoder(
+            (BLOCKS, f'{BLOCKS}\n        self.register_buffer("ramp", torch.ones(3, device="cpu"))'),
+            (INIT, f"{INIT}\n        nn.init.ones_(self.ramp)"),
+        ),
+    ),
+    "weights from numpy's generator": Plant(
+        "init-is-seeded",
+        "the same seed gives other values of embed.bias",
+        in_encoder(
+            (INIT, f"{INIT}\n        import numpy\n        self.embed.bias.fill_(numpy.random.rand())"),
+        ),
+    ),
+    "what init draws is in no state dict": Plant(
+        "state-dict-round-trips",
+        "after loading",
+        in_encoder(
+            (INIT, f"{INIT}\n        self.shift_D = torch.randn(self.width)"),
+            (POOLED, f"{POOLED} + self.shift_D.to(dtype)"),
+        ),
+    ),
+    "hidden tokens are pooled too": Plant(
+        "hidden-tokens-are-invisible",
+        "visible ones change by",
+        in_encoder((POOLED, f'{POOLED} + batch.data["patches"].sum((1, 2))[:, None].to(dtype)')),
+    ),
+    "width is not that of the tokens": Plant(
+        "shapes-and-types",
+        "with width 32 it should be",
+        in_encoder(
+            ("self.width = width", "self.width = 2 * width"),
+            ("sincos_position(position_BVP, self.width)", "sincos_position(position_BVP, x_D)"),
+            ("        dtype = self", "        x_D = self.embed.out_features\n        dtype = self"),
+        ),
+    ),
+    "inputs keep their own dtype": Plant(
+        "bf16-is-close",
+        "RuntimeError",
+        in_encoder(("self.embed(visible_BVF.to(dtype))", "self.embed(visible_BVF)")),
+    ),
+    "half of the projections are not counted": Plant(
+        "flops-are-declared", "are declared", in_encoder(("layer = 8 * width", "layer = 4 * width"))
+    ),
+    "padding counts in the loss": Plant(
+        "target-loss-is-sum-and-weight",
+        "hidden tokens",
+        in_encoder(("batch.hidden_valid_BH.sum())", "float(batch.hidden_valid_BH.numel()))")),
+    ),
+    "evaluation crops at random": Plant(
+        "evaluation-transform-is-fixed",
+        "two seeds",
+        in_series("if self.train and surplus > 0", "if surplus > 0"),
+    ),
+    "numpy's error for damaged bytes": Plant(
+        "corrupt-bytes-are-refused",
+        "no bytes raised ValueError: is no series",
+        in_series('raise DecodeError("is no series', 'raise ValueError("is no series'),
+    ),
+    "one token too many is hidden": Plant(
+        "mask-hides-its-share",
+        "hides",
+        in_series("round(ratio * len(hidden_N))]", "2 + round(ratio * len(hidden_N))]"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", PLANTS)
+def test_a_breach_is_found_by_its_clause_alone(field: Field, what: str) -> None:
+    clause, says, changes = PLANTS[what]
+    plugin = "".join(filter(str.isalpha, what.title()))
+    field.plant("beats", plugin, *changes)
+
+    broken = broken_by(case_of(plugin))
+
+    assert list(broken) == [clause], broken
+    assert f"breaks the clause '{clause}'" in " ".join(broken[clause].split())
+    assert says in " ".join(broken[clause].split())
+
+
+@pytest.mark.parametrize(
+    ("plugin", "says", "change"),
+    [
+        (
+            "closure",
+            "training transform does not pickle",
+            (
+                "return BeatsTransform(config.longest, train)",
+                "made = BeatsTransform(config.longest, train)\n    return lambda raw, rng: made(raw, rng)",
+            ),
+        ),
+        (
+            "salted",
+            "the fingerprint is",
+            (
+                'return int("".join(str(int(bit)) for bit in bits), 2)',
+                "return hash(series_TC.tobytes()) % 2**64",
+            ),
+        ),
+    ],
+)
+def test_what_differs_between_processes_is_found(
+    field: Field, plugin: str, says: str, change: tuple[str, str]
+) -> None:
+    field.plant("beats", plugin, *in_series(*change))
+
+    broken = broken_by(case_of(plugin), "transform-pickles")
+
+    assert list(broken) == ["transform-pickles"]
+    assert says in " ".join(broken["transform-pickles"].split())
+
+
+@pytest.mark.slow
+def test_two_ranks_of_a_good_modality_equal_one_and_weights_by_rank_do_not(field: Field) -> None:
+    field.plant("beats", "sharded")
+    by_rank = f"{INIT}\n        import os\n        self.embed.bias += float(os.environ.get('RANK', 0))"
+    field.plant("beats", "byrank", *in_encoder((INIT, by_rank)))
+
+    assert failure(case_of("sharded"), "two-ranks-equal-one") == ""
+    assert "gradient of" in failure(case_of("byrank"), "two-ranks-equal-one")
