@@ -106,8 +106,8 @@ class ObjectiveBuild(ObjectiveCase):
         that names the objective and the modality: a ``ConfigError`` of ``build``, or a sentence of
         ``spectranet_check_config``.
 
-        Each option whose value is the name of a modality of the kit (or a list with one) is set to
-        ``nowhere``, and so is each of ``missing``, a mapping of options to values that name ``nowhere``.
+        Each option that is a modality of the kit or a list of some, or is called ``modality`` or
+        ``modalities``, is made to name ``nowhere``; ``missing`` maps further options to values that do.
         Options keyed by modality may speak of absent ones, since presets do; that a modality is absent from
         one batch is no error either, see ``batch-without-a-modality-is-skipped``.
         """
@@ -126,9 +126,10 @@ class ObjectiveBuild(ObjectiveCase):
         names, config = {one.name for one in cls.modalities}, cls.config()
         for field in dataclasses.fields(config):
             value = getattr(config, field.name)
-            if isinstance(value, str) and value in names:
+            speaks = field.name in ("modality", "modalities")
+            if isinstance(value, str) and (speaks or value in names):
                 yield field.name, _NOWHERE
-            elif isinstance(value, list | tuple) and names & {v for v in value if isinstance(v, str)}:
+            elif isinstance(value, list) and (speaks or names & {v for v in value if isinstance(v, str)}):
                 yield field.name, [*value, _NOWHERE]
 
     @classmethod

@@ -46,13 +46,18 @@ class ObjectiveCuts(ObjectiveCase):
 
     @clause
     def test_samples_in_any_order(self) -> None:
-        """The order of the samples of a batch, or of the rows of a step, does not matter."""
+        """The order of the samples of a batch, or of the rows of a step, does not matter.
+
+        Rows of different names come in orders of their own: who belongs together is said by ``ids_RI``.
+        """
         trial, shown = self.trial(), self.shown()
         straight, mixed = trial.losses([shown]), trial.losses([take(shown, [2, 0, 3, 1])])
         self._require_same("the samples in another order", straight, mixed)
         if trial.over_global_batch:
-            rows = {name: _reversed(one) for name, one in trial.rows([shown]).items()}
-            self._require_same("the rows in reverse", straight, trial.module.global_loss(rows))
+            rows = trial.rows([shown])
+            for name, one in rows.items():
+                mixed = trial.module.global_loss({**rows, name: _reversed(one)})
+                self._require_same(f"the rows of '{name}' in reverse", straight, mixed)
 
     @clause
     def test_micro_batches_add_up(self) -> None:
@@ -66,9 +71,11 @@ class ObjectiveCuts(ObjectiveCase):
         leaves = shown.leaves() | trial.own_parameters()
         whole = trial.losses([shown])
         gradients = gradients_at(total_of(whole), leaves)
-        for cut in ([[0, 1], [2, 3]], [[3], [1], [0], [2]]):
+        for cut in ([[0, 1], [2, 3]], [[0], [1], [2], [3]]):
             parts = [take(shown, rows) for rows in cut]
             what = f"{len(cut)} micro-batches instead of 1"
+            if trial.over_global_batch:
+                self._require_same_rows(what, trial.rows([shown]), trial.rows(parts))
             losses = trial.losses(parts)
             self._require_same(what, whole, losses)
             found = gradients_at(total_of(losses), leaves)
@@ -139,6 +146,23 @@ class ObjectiveCuts(ObjectiveCase):
             for some in combinations(names, size):
                 what = f"with {' and '.join(some)} alone"
                 self._require_nothing_for_nothing(trial, what, with_modalities(shown, some))
+                mixed = trial.losses([take(shown, [0, 1]), with_modalities(take(shown, [2, 3]), some)])
+                require_finite(f"half of the samples {what}", mixed)
+
+    def _require_same_rows(self, what: str, whole: Mapping[str, Rows], cut: Mapping[str, Rows]) -> None:
+        """Whatever their order: an identity belongs to one row of each name."""
+        for name, one in whole.items():
+            index = one.ids_RI.unsqueeze(0) == cut[name].ids_RI.unsqueeze(1)
+            found = index.all(-1).float()
+            require(
+                bool((found.sum(1) == 1).all()), f"with {what} the ids of '{name}' are others, or not unique"
+            )
+            moved = one.vectors_RE[found.argmax(1)]
+            error, size = number((moved - cut[name].vectors_RE).norm()), number(moved.norm())
+            require(
+                error <= self.rtol * size,
+                f"with {what} the rows of '{name}' are off by {error:.3g} of {size:.3g}",
+            )
 
     def _require_nothing_for_nothing(self, trial: Trial, what: str, shown: Shown) -> None:
         """No NaN anywhere, and no loss where the weight is 0."""
@@ -163,7 +187,7 @@ class ObjectiveCuts(ObjectiveCase):
             {term for term, loss in losses.items() if number(loss.weight)} for losses in (expected, found)
         ]
         require(terms[0] == terms[1], f"with {what} the terms are {sorted(terms[1])}, not {sorted(terms[0])}")
-        for term in terms[0]:
+        for term in sorted(terms[0]):
             for kind in ("sum", "weight"):
                 right, now = (number(getattr(losses[term], kind)) for losses in (expected, found))
                 near = abs(right - now) <= self.rtol * max(abs(right), 1e-6)
