@@ -16,26 +16,23 @@ __all__ = ["INERTIAL", "spectranet_check_config", "spectranet_modalities"]
 INERTIAL = Modality(
     name="inertial",
     config=InertialConfig,
-    # The columns of manifests and the endings of files that it reads, the preferred one first.
-    fields=("inertial", "inertial.npy", "inertial.csv", "npy", "csv"),
-    # From bytes to arrays, and to what masked modelling hides.
-    decode=lazy("spectranet_inertial.signal:decode"),
+    fields=("inertial", "imu", "csv", "npy"),
+    decode=lazy("spectranet_inertial.recording:decode"),
     build_transform=lazy("spectranet_inertial.signal:build_transform"),
     collate=lazy("spectranet_inertial.signal:collate"),
     sample_mask=lazy("spectranet_inertial.signal:sample_mask"),
-    mask_ratio=0.5,
-    # From arrays to tokens.
     build_encoder=lazy("spectranet_inertial.encoder:build_encoder"),
+    build_target_head=lazy("spectranet_inertial.target:build_target_head"),
     shard_units=lazy("spectranet_inertial.encoder:shard_units"),
     flops=lazy("spectranet_inertial.encoder:flops"),
-    # What the decoder is to say of a hidden token.
-    build_target_head=lazy("spectranet_inertial.target:build_target_head"),
-    # For tests, curation, `spectranet data inspect` and `spectranet plan`.
-    example=lazy("spectranet_inertial.signal:example"),
-    fingerprint=lazy("spectranet_inertial.signal:fingerprint"),
-    describe=lazy("spectranet_inertial.signal:describe"),
+    example=lazy("spectranet_inertial.samples:example"),
+    fingerprint=lazy("spectranet_inertial.fingerprint:fingerprint"),
+    describe=lazy("spectranet_inertial.preview:describe"),
+    preview=lazy("spectranet_inertial.preview:preview"),
     largest=lazy("spectranet_inertial.signal:largest"),
-    # It has a time axis: False where tokens have no order in time, as those of pictures.
+    # As LIMU-BERT (Xu et al. 2021): more would leave too little for the contrast, which shares the view.
+    mask_ratio=0.15,
+    # Tokens stand in seconds: the next second of a movement is told from others.
     temporal=True,
 )
 
