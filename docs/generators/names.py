@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
             "model/initialise.py": ("init_linear", "init_transformers"),
         },
     ),
+    "Measuring": ("", {"tasks/embedder.py": ("Embedder",)}),
     "Configuration": (
         "What `spectranet_check_config` is given. `spectranet config show` prints it with the options of\n"
         "the loaded plugins, and where each value came from. `Config` and `SourceConfig` are imported from\n"

@@ -54,6 +54,15 @@ def test_limits_of_the_data_are_told_with_the_rest(shelf: Shelf) -> None:
     }
 
 
+def test_a_task_whose_objective_no_plugin_brings_is_refused(shelf: Shelf) -> None:
+    task = "Task('tidy', Options, (), nothing, finetune_objective='tidyng')"
+    shelf.put("tidy", DECLARATIONS + f"@hookimpl\ndef spectranet_tasks():\n    return [{task}]\n")
+
+    with pytest.raises(ConfigError, match=r"tasks\.tidy: objective 'tidyng' trains for it; no loaded plugin"):
+        load_config((), ("tasks.tidy={}",), ["tidy"])
+    assert load_config((), (), ["tidy"]).config.tasks == {}
+
+
 def test_an_option_on_the_wrong_level_is_found_elsewhere(shelf: Shelf) -> None:
     assert problems("train.layers=4") == [
         "train.layers: unknown option. Did you mean 'model.decoder.layers'?  (command line)"

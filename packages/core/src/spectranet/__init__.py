@@ -34,6 +34,7 @@ from spectranet.contracts import (
 from spectranet.data.options import OpenOptions
 from spectranet.errors import ConfigError, DataError, DecodeError, PluginError, SpectraNetError
 from spectranet.hookspecs import hookimpl
+from spectranet.tasks.embedder import Embedder
 
 if TYPE_CHECKING:
     from spectranet.model.cross_entropy import chunked_cross_entropy
@@ -58,6 +59,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DecodeError",
+    "Embedder",
     "Encoded",
     "Loss",
     "Modality",

@@ -331,9 +331,10 @@ class BuildContext:
 class Objective:
     """Asks queries, gets decoder states back, returns losses as (sum, weight).
 
-    ``build(config, context)`` returns an ``nn.Module`` with
+    ``config.weight``, a float, is what the core multiplies its losses by. ``build(config, context)`` raises
+    ``ConfigError`` where an option names a modality that the run lacks, and returns an ``nn.Module`` with
 
-    - ``terms: tuple[str, ...]``: the names of its losses, such as ``mmm.image``; fixed when built.
+    - ``terms: tuple[str, ...]``: its losses, sorted, each begun with its name (``mmm.image``); fixed.
     - ``weights(batch) -> dict[term, float]``: the weight of each term that occurs, from data alone.
     - ``queries(batch, encoded) -> Queries | None``.
     - ``loss(states_BQD | None, encoded, batch) -> dict[term, Loss]``: states of its own queries.
@@ -373,8 +374,8 @@ class Task:
         name: how the configuration calls it.
         config: dataclass of its options.
         metrics: names of the figures it returns, as patterns: ``{source}/text-image/R@1``.
-        evaluate: ``(model, data: TaskData, config) -> dict[str, float]``. It runs on every rank.
-        finetune_objective: the objective that trains for it, or None.
+        evaluate: ``(model: Embedder, data: TaskData, config) -> dict[str, float]``, on every rank.
+        finetune_objective: the objective that trains for it, if one does; a loaded plugin must bring it.
     """
 
     name: str

@@ -15,26 +15,17 @@ import math
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spectranet import Batch, ConfigError, Rows, TaskData
+from spectranet import ConfigError, Embedder, Rows, TaskData
 from spectranet_objectives.config import RetrievalConfig
 
-__all__ = ["Direction", "Embedder", "chance_of_hit", "evaluate", "rank_direction"]
+__all__ = ["Direction", "chance_of_hit", "evaluate", "rank_direction"]
 
 _QUERIES_AT_ONCE = 1024
-
-
-class Embedder(Protocol):
-    """What retrieval asks of a model."""
-
-    objectives: Any
-    """The names of its objectives, to ask with ``in``."""
-
-    def embed(self, objective: str, batch: Batch) -> dict[str, Rows]: ...
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,13 @@ def core_problems(config: Config, host: PluginHost) -> Iterator[Problem]:
     for section, sources in (("data", config.data.sources), ("eval", config.eval.sources)):
         for name, source in sources.items():
             yield from _source_problems(f"{section}.sources.{name}", source, host)
+    for name in config.tasks:
+        objective = host.tasks[name].finetune_objective
+        if objective is not None and objective not in host.objectives:
+            yield (
+                f"tasks.{name}",
+                f"objective '{objective}' trains for it; {missing_name('objective', objective, host)}",
+            )
 
 
 def training_problems(config: Config) -> Iterator[Problem]:

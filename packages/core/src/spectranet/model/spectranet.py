@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from spectranet.contracts import Batch, Encoded, Loss, Queries, Rows
-from spectranet.errors import PluginError
+from spectranet.errors import ConfigError, PluginError
 from spectranet.model.decoder import CrossModalDecoder, Memory
 from spectranet.model.functional import sincos_position
 from spectranet.model.move import to_device
@@ -63,7 +63,17 @@ class SpectraNet(nn.Module):
         return getattr(self, f"_{what}")(*args)
 
     def embed(self, objective: str, batch: Batch) -> dict[str, Rows]:
-        """Embeddings that ``objective`` compares, as (R, E) rows by name."""
+        """Embeddings that ``objective`` compares; see :class:`spectranet.tasks.embedder.Embedder`.
+
+        Raises:
+            ConfigError: the model has no such objective over the global batch.
+        """
+        if objective not in self.global_objectives:
+            there = ", ".join(sorted(self.global_objectives)) or "none"
+            raise ConfigError(
+                f"embeddings of the objective '{objective}' are asked for, which this model lacks.\n"
+                f"  its objectives that have some: {there}"
+            )
         rows, _ = self("embed", (objective,), to_device(batch, self.memory.null.device))
         return rows[objective]  # type: ignore[no-any-return]
 
