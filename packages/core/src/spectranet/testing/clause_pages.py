@@ -17,11 +17,11 @@ RENEW = "python -m spectranet.testing --markdown > docs/conformance.md"
 _INTRODUCTION = f"""\
 # What the contract asks
 
-<!-- Made from the docstrings in spectranet.testing by `{RENEW}`. -->
+<!-- Made of the docstrings in spectranet.testing; do not edit. {RENEW} -->
 
 Each clause is a test that a plugin's own test class inherits from `ModalityConformance` or
 `ObjectiveConformance`; [testing a plugin](authors/testing.md) says how. A failure names its clause. The same
-text, without a network: `python -m spectranet.testing CLAUSE`.
+text is in the package: `python -m spectranet.testing padding-is-inert` prints that of one clause.
 """
 
 
