@@ -14,6 +14,8 @@ import nox
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
+# A plugin for the contract of 0.1: what a first-party plugin alone trains beside.
+PARTNER = DIST / "for-tests" / "spectranet_tides-0.1.0-py3-none-any.whl"
 PACKAGES = ("core", "text", "vision", "audio", "objectives")
 
 nox.needs_version = ">=2025.11.12"
@@ -75,23 +77,31 @@ def build(session: nox.Session) -> None:
     for package in PACKAGES:
         into_dist = ("--no-isolation", "--outdir", "dist")
         session.run("python", "-m", "build", *into_dist, f"packages/{package}", silent=True)
+    beside = ("--wheel", "--no-isolation", "--outdir", str(PARTNER.parent))
+    session.run("python", "-m", "build", *beside, "tests/compatibility/plugin_0_1", silent=True)
 
 
 @nox.session(requires=["build"])
 def wheels(session: nox.Session) -> None:
     """The wheels in clean environments: core alone, with each plugin, all; then each tests/wheels/*.py.
 
-    Names after ``--`` choose scripts: ``nox -s wheels -- first_plugin``. A script gets the folder of the wheels,
-    runs in an empty folder away from the sources, and may install: the environment is put right before the next.
+    Names after ``--`` choose scripts: ``nox -s wheels -- first_plugin``. A script gets the folder of the
+    wheels and runs in an empty folder away from the sources. It may install: before the next one the
+    environment is put right.
     """
     every = [f"spectranet-{package}" for package in PACKAGES]
-    scripts = sorted((ROOT / "tests" / "wheels").glob("*.py"))
+    folder = ROOT / "tests" / "wheels"
     session.chdir(session.create_tmp())
     if not session.posargs:
-        for some in [["spectranet-core"], *(["spectranet-core", plugin] for plugin in every[1:])]:
-            only(session, some)
-            run_script(session, ROOT / "tests" / "wheels" / "installed.py", *some)
-    for script in scripts:
+        only(session, ["spectranet-core"])
+        run_script(session, folder / "installed.py", "spectranet-core")
+        for plugin in PACKAGES[1:]:
+            both = ["spectranet-core", f"spectranet-{plugin}"]
+            only(session, both)
+            run_script(session, folder / "installed.py", *both)
+            session.install("--no-deps", str(PARTNER))
+            run_script(session, folder / "trains.py", plugin, "tides")
+    for script in sorted(folder.glob("*.py")):
         if not session.posargs or script.stem in session.posargs:
             only(session, every)
             run_script(session, script)
