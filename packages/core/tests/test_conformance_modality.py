@@ -35,11 +35,11 @@ def case_of(plugin: str) -> ModalityConformance:
 
 
 def failure(case: ModalityConformance, clause: str) -> str:
-    """What the clause says; empty where it holds."""
+    """What the clause says, on one line; empty where it holds."""
     try:
         getattr(case, f"test_{clause.replace('-', '_')}")()
     except ConformanceError as error:
-        return str(error)
+        return " ".join(str(error).split())
     return ""
 
 
@@ -187,8 +187,8 @@ def test_a_breach_is_found_by_its_clause_alone(field: Field, what: str) -> None:
     broken = broken_by(case_of(plugin))
 
     assert list(broken) == [clause], broken
-    assert f"breaks the clause '{clause}'" in " ".join(broken[clause].split())
-    assert says in " ".join(broken[clause].split())
+    assert f"breaks the clause '{clause}'" in broken[clause]
+    assert says in broken[clause]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,59 @@ def test_what_differs_between_processes_is_found(
     broken = broken_by(case_of(plugin), "transform-pickles")
 
     assert list(broken) == ["transform-pickles"]
-    assert says in " ".join(broken["transform-pickles"].split())
+    assert says in broken["transform-pickles"]
+
+
+# ------------------------------------------------------------------------ what takes more than a glance
+
+
+FLAT = (
+    Change("series.py", "torch.from_numpy(patches_BNF)}", "torch.from_numpy(patches_BNF).flatten(1)}"),
+    Change(
+        "encoder.py",
+        'visible_BVF = gather_tokens(batch.data["patches"], batch',
+        'all_BNF = batch.data["patches"].unflatten(1, (-1, FEATURES))\n'
+        "        visible_BVF = gather_tokens(all_BNF, batch",
+    ),
+)
+"""Data without an axis of tokens, as pixels and waveforms are."""
+CODED = (
+    Change("series.py", "(patches_BNF)}", "(patches_BNF).flatten(1).mul(50).long()}"),
+    Change("encoder.py", FLAT[1].old, FLAT[1].new.replace(".unflatten", ".bitwise_xor(1).unflatten")),
+)
+"""Integers, which no gradient reaches."""
+LEAK = Change("encoder.py", POOLED, f"{POOLED} + all_BNF.sum((1, 2))[:, None].to(dtype) / 100")
+
+
+@pytest.mark.parametrize("data", [FLAT, CODED], ids=["by gradient", "by trial"])
+def test_hidden_content_is_found_where_no_axis_of_the_data_is_tokens(
+    field: Field, data: tuple[Change, ...]
+) -> None:
+    name = "flat" if data is FLAT else "coded"
+    field.plant("beats", name, *data)
+    field.plant("beats", f"{name}_leak", *data, LEAK)
+
+    assert failure(case_of(name), "hidden-tokens-are-invisible") == ""
+    assert "visible ones change by" in failure(case_of(f"{name}_leak"), "hidden-tokens-are-invisible")
+
+
+def test_a_disturbance_that_changes_nothing_proves_nothing(field: Field) -> None:
+    field.plant("beats", "calm")
+    case = case_of("calm")
+    case.disturb_hidden = lambda batch: batch  # type: ignore[method-assign]
+
+    assert "override disturb_hidden" in failure(case, "hidden-tokens-are-invisible")
+
+
+def test_a_decoder_that_hangs_is_named_by_what_it_was_given(field: Field) -> None:
+    slow = "    if len(data) == 1000:\n        __import__('time').sleep(2)\n"
+    field.plant("beats", "slow", *in_series("    body = data[8:]\n", f"{slow}    body = data[8:]\n"))
+    case = case_of("slow")
+    type(case).decode_within_s = 0.5
+
+    said = failure(case, "corrupt-bytes-are-refused")
+
+    assert "1000 random bytes is not done after 0.5 s" in said
 
 
 @pytest.mark.slow

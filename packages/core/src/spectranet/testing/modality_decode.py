@@ -39,7 +39,7 @@ class DecodeClauses(ModalityCase):
         thread = threading.Thread(target=self._decode_all, args=(progress,), daemon=True)
         thread.start()
         thread.join(self.decode_within_s)
-        require(not thread.is_alive(), f"{progress.doing} is not done after {self.decode_within_s:.0f} s")
+        require(not thread.is_alive(), f"{progress.doing} is not done after {self.decode_within_s:g} s")
         require(not progress.found, progress.found)
 
     def _decode_all(self, progress: _Progress) -> None:
