@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from spectranet.scaffold.names import Names, names_of
-from spectranet.scaffold.render import render
+from spectranet.scaffold.render import KINDS, render
 from spectranet.scaffold.write import write_package
 
 __all__ = ["new"]
@@ -62,7 +62,7 @@ def _make(kind: str, name: str, into: Path | None, author: str) -> None:
     folder = into or Path(names.distribution)
     files = render(kind, names, author)
     write_package(folder, files)
-    click.echo(f"made {folder}: {kind} '{names.plugin}', {len(files)} files\n\nnext:")
+    click.echo(f"made {folder}: {len(files)} files\n\nnext:")
     for command in next_commands(kind, names, folder):
         click.echo(f"  {_folded(command)}")
     click.echo(f"\nwhich file to change for what:  {folder}/README.md")
@@ -76,7 +76,7 @@ def next_commands(kind: str, names: Names, folder: Path) -> list[str]:
     return [
         f"python -m pip install -e '{place}[test]'",
         f"pytest {shlex.quote(str(folder))}",
-        f"python -m {names.module}.samples samples",
+        f"python -m {names.module}.samples {KINDS[kind]}",
         f"spectranet train --plugins {plugins} --config {config}",
     ]
 

@@ -8,7 +8,7 @@ and ``dot-`` for a leading dot.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from string import Template
@@ -18,7 +18,8 @@ from spectranet.scaffold.names import Names
 
 __all__ = ["KINDS", "render", "requirement"]
 
-KINDS = ("modality", "objective")
+KINDS: Mapping[str, str] = {"modality": "samples", "objective": "pictures"}
+"""What can be made, and the folder that its sample data goes into."""
 _ENDING = ".template"
 
 
@@ -32,6 +33,7 @@ def render(kind: str, names: Names, author: str = "") -> dict[str, str]:
     authors = f"authors = [{{ name = {json.dumps(author)} }}]\n" if author else ""
     words = {
         "kind": kind,
+        "data": KINDS[kind],
         "name": names.plugin,
         "Name": names.class_name,
         "NAME": names.constant,
