@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from spectranet import plugin_messages as messages
 from spectranet.errors import PluginError
 from spectranet.plugin_discovery import PluginInfo
 
-__all__ = ["Loaded", "ask", "check_declaration", "check_hook_names", "import_plugin", "listed"]
+__all__ = ["Loaded", "ask", "check_declaration", "check_hooks", "import_plugin", "listed"]
 
 Thing = TypeVar("Thing")
 
@@ -97,8 +97,8 @@ def check_declaration(item: Loaded, thing: Any) -> None:
             raise PluginError(messages.unusable_options(item.info, thing, options, flaw))
 
 
-def check_hook_names(manager: pluggy.PluginManager, item: Loaded) -> None:
-    """Refuse a plugin with a misspelt hook, with an unmarked one, or with none at all.
+def check_hooks(manager: pluggy.PluginManager, item: Loaded) -> None:
+    """Refuse a plugin with a misspelt hook or argument of one, with an unmarked hook, or with none at all.
 
     Raises:
         PluginError: says which, and where it stands.
@@ -118,9 +118,17 @@ def check_hook_names(manager: pluggy.PluginManager, item: Loaded) -> None:
         hook = options["specname"] or name
         if hook not in known and not options["optionalhook"]:
             raise PluginError(messages.unknown_hook(item.info, hook, function, known))
+        if hook in known:
+            _check_arguments(item, hook, function, getattr(manager.hook, hook).spec.argnames)
         implemented += 1
     if not implemented:
         raise PluginError(messages.no_hook(item.info, known))
+
+
+def _check_arguments(item: Loaded, hook: str, function: Any, known: Sequence[str]) -> None:
+    for name in inspect.signature(function).parameters:
+        if name not in known and not (name == "self" and inspect.isclass(item.plugin)):
+            raise PluginError(messages.unknown_argument(item.info, hook, function, name, known))
 
 
 def _is_ctrl_c(error: BaseException) -> bool:

@@ -119,10 +119,19 @@ def _failed(info: PluginInfo, origin: str, what: str, error: BaseException) -> s
     )
 
 
-def refused(info: PluginInfo, reason: str) -> str:
-    """pluggy does not take the module: wrong arguments of a hook, or registered under another name."""
-    lines = "\n".join(f"  {line}" for line in reason.splitlines() if line.strip())
-    return f"{_who(info)} cannot be registered:\n{lines}"
+def refused(info: PluginInfo, origin: str, error: BaseException) -> str:
+    return _failed(info, origin, "cannot be registered", error)
+
+
+def reserved(info: PluginInfo) -> str:
+    return f"{_who(info)} has a name that belongs to the core itself; its author has to choose another."
+
+
+def same_module(info: PluginInfo, twin: str) -> str:
+    return (
+        f"plugins '{info.name}' and '{twin}' ({info.release}) are one module, {info.target}.\n"
+        "  keep one of them in --plugins."
+    )
 
 
 def unknown_hook(info: PluginInfo, hook: str, function: Any, known: Sequence[str]) -> str:
@@ -131,7 +140,19 @@ def unknown_hook(info: PluginInfo, hook: str, function: Any, known: Sequence[str
         f"{_who(info)} implements an unknown hook '{hook}'.{hint}",
         f"  at {_defined_at(function, info)}",
     ]
-    return "\n".join(lines if hint else [*lines, _names("hooks", known)])
+    newer = f"  if it is of a newer core:  {install_command('--upgrade spectranet-core')}"
+    return "\n".join(lines if hint else [*lines, _names("hooks", known), newer])
+
+
+def unknown_argument(info: PluginInfo, hook: str, function: Any, name: str, known: Sequence[str]) -> str:
+    hint = did_you_mean(name, known)
+    return "\n".join(
+        [
+            f"{_who(info)} asks for an argument '{name}' that {hook} does not have.{hint}",
+            f"  at {_defined_at(function, info)}",
+            _names("arguments", known),
+        ]
+    )
 
 
 def unmarked_hook(info: PluginInfo, function: Callable[..., Any]) -> str:

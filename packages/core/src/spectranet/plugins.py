@@ -23,7 +23,7 @@ from spectranet.plugin_checks import (
     Loaded,
     ask,
     check_declaration,
-    check_hook_names,
+    check_hooks,
     import_plugin,
     listed,
 )
@@ -202,11 +202,17 @@ class PluginHost:
         return sorted(self._loaded, key=lambda item: (item.info.name != CORE, item.info.name))
 
     def _register(self, item: Loaded) -> None:
-        check_hook_names(self._manager, item)
+        if item.info.name == CORE and item.info != core_info():
+            raise PluginError(messages.reserved(item.info))
+        if twin := self._manager.get_name(item.plugin):
+            raise PluginError(messages.same_module(item.info, twin))
         try:
+            check_hooks(self._manager, item)
             self._manager.register(item.plugin, name=item.info.name)
-        except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(messages.refused(item.info, str(error))) from error
+        except PluginError:
+            raise
+        except Exception as error:  # pluggy reads every attribute, and some may not be readable
+            raise PluginError(messages.refused(item.info, item.origin, error)) from error
 
     def _call(self, item: Loaded, hook: str, **arguments: Any) -> list[Any]:
         return ask(item, hook, self._caller(item, hook), **arguments)

@@ -39,7 +39,10 @@ class Ware:
             files[f"{path}.py"] = NOTE + source
             if "/" in path:
                 files.setdefault(f"{path.partition('/')[0]}/__init__.py", "")
-        points = "\n".join(f"[spectranet.plugins.v{api}]\n{name} = {at}\n" for api, name, at in self.offers)
+        points = ""
+        for api in sorted({api for api, _, _ in self.offers}):
+            lines = [f"{name} = {at}\n" for of, name, at in self.offers if of == api]
+            points += "".join([f"[spectranet.plugins.v{api}]\n", *lines])
         return build_wheel(folder, self.distribution, self.version, files, points)
 
 

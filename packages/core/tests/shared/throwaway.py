@@ -72,10 +72,13 @@ class Shelf:
         version: str = "0.1.0",
         api: int = 1,
     ) -> None:
-        """Offer ``source`` as plugin ``name``. ``module`` may be dotted: its packages are made."""
+        """Offer ``source`` as plugin ``name``. ``module`` may be dotted: its packages are made.
+
+        An object in it is offered by ``module:object``.
+        """
         module = module or f"spectranet_{name}.plugin"
         distribution = distribution or f"spectranet-{name}"
-        *packages, leaf = module.split(".")
+        *packages, leaf = module.partition(":")[0].split(".")
         folder = self.folder
         for package in packages:
             folder = folder / package

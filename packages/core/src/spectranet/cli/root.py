@@ -32,7 +32,7 @@ CORE_COMMANDS = {
 """Name -> (address, line of help). The help stands here so that listing imports no command."""
 
 
-_SPEAKER_S = 10.0
+_SPEAKER_S = 30.0
 """Ranks of a node start together; this is how far apart they may meet a mistake that is the same for all."""
 
 
