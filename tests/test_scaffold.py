@@ -80,12 +80,12 @@ def test_every_file_can_be_read_and_is_called_by_the_name(kind: str) -> None:
 
 @every_kind
 def test_metadata_names_the_plugin_and_caps_the_core(kind: str) -> None:
-    project = tomllib.loads(render(kind, Names("heat_map"), 'Ada "A." Ünal')["pyproject.toml"])["project"]
+    project = tomllib.loads(render(kind, Names("heat_map"), 'Ada "A." Ünal 🛰')["pyproject.toml"])["project"]
 
     assert project["name"] == "spectranet-heat-map"
     assert project["entry-points"]["spectranet.plugins.v1"] == {"heat_map": "spectranet_heat_map.plugin"}
     assert project["dependencies"] == [f"spectranet-core{requirement(spectranet.__version__)}"]
-    assert project["authors"] == [{"name": 'Ada "A." Ünal'}]
+    assert project["authors"] == [{"name": 'Ada "A." Ünal 🛰'}]
     assert "authors" not in tomllib.loads(render(kind, Names("heat_map"))["pyproject.toml"])["project"]
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_overwritten(there: str, tmp_path: Path) -> None:
 def test_a_package_that_cannot_be_finished_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(SpectraNetError, match="cannot be written"):
         write_package(tmp_path / "half", {"a": "a file", "a/b": "a file in a file"})
-    with pytest.raises(SpectraNetError, match="cannot be written"):
+    with pytest.raises(SpectraNetError, match="mkdir -p"):
         write_package(tmp_path / "nowhere" / "x", {"a": "a file"})
 
     assert list(tmp_path.iterdir()) == []

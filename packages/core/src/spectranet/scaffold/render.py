@@ -30,7 +30,7 @@ def render(kind: str, names: Names, author: str = "") -> dict[str, str]:
         kind: one of :data:`KINDS`.
         author: who is named in pyproject.toml; nobody where it is empty.
     """
-    authors = f"authors = [{{ name = {json.dumps(author)} }}]\n" if author else ""
+    authors = f"authors = [{{ name = {json.dumps(author, ensure_ascii=False)} }}]\n" if author else ""
     words = {
         "kind": kind,
         "data": KINDS[kind],

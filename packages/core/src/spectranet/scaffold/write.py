@@ -23,6 +23,10 @@ def write_package(folder: Path, files: Mapping[str, str]) -> None:
             f"'{folder}' is there already, and nothing is ever overwritten.\n"
             "  name another folder with --into, or move that one away"
         )
+    if not folder.parent.is_dir():
+        raise SpectraNetError(
+            f"there is no folder '{folder.parent}'.\n  make it:  mkdir -p '{folder.parent}'"
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
             # Inside it, since a temporary folder is closed to others and this one is not to be.
