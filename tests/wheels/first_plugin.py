@@ -52,8 +52,9 @@ def run(command: str) -> None:
         ["bash", "-c", command], env=os.environ | {"PATH": path}, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    print(f"$ {command}\n{done.stdout}({time.monotonic() - begun:.0f} s)\n", flush=True)
-    assert done.returncode == 0, f"`{command}` ended with {done.returncode}"
+    assert done.returncode == 0, f"`{command}` ended with {done.returncode}:\n{done.stdout}"
+    said = "\n".join(done.stdout.splitlines()[-12:])
+    print(f"$ {command}\n{said}\n({time.monotonic() - begun:.0f} s)\n", flush=True)
 
 
 def is_trained(plugin: str, times_chance: float) -> None:
