@@ -203,6 +203,17 @@ def test_what_the_host_refuses_is_told_in_its_words(field: Field, plugin: str) -
     assert "SPECTRANET_DEBUG" not in said
 
 
+def test_a_plugin_that_imports_torch_is_told_what_to_mend_first(field: Field) -> None:
+    field.plant("beats", "early", *at_import("from torch import nn"))
+
+    broken = broken_by(case_of("early"))
+
+    assert {"import-is-light", "import-is-inert"} <= set(broken)
+    assert "loads torch (asked for at spectranet_early/plugin.py:9)" in unwrapped(broken["import-is-light"])
+    consequences = [text for clause, text in broken.items() if clause != "import-is-light"]
+    assert all("may come with torch" in text and "'import-is-light' first" in text for text in consequences)
+
+
 def unwrapped(text: str) -> str:
     return " ".join(text.split())
 

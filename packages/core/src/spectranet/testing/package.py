@@ -110,7 +110,8 @@ class PackageConformance:
         facts = self._import()
         seconds = facts.cpu_s + facts.slept_s
         asleep = f", {facts.slept_s:.2f} s of it asleep" if facts.slept_s else ""
-        require(seconds < IMPORT_LIMIT_S, f"{seconds:.2f} s to import {self._module()}{asleep}")
+        took = f"{seconds:.2f} s to import {self._module()}{asleep}"
+        require(seconds < IMPORT_LIMIT_S, took + _with_heavy(facts))
 
     @clause
     def test_import_is_light(self) -> None:
@@ -149,8 +150,9 @@ class PackageConformance:
         same. Move it into the function that needs it; of a library that does it, move the import
         there too.
         """
-        effects = self._import().effects
-        require(not effects, _list(f"importing {self._module()}", effects))
+        facts = self._import()
+        found = _list(f"importing {self._module()}", facts.effects)
+        require(not facts.effects, found + _with_heavy(facts))
 
     @clause
     def test_hooks_are_known(self) -> None:
@@ -270,6 +272,15 @@ def _elsewhere(plugin: str) -> list[str]:
 
 def _count(offers: list[PluginInfo]) -> str:
     return f"{len(offers)} entry points" if offers else "no entry point"
+
+
+def _with_heavy(facts: ImportFacts) -> str:
+    """A framework takes long and changes much by itself: whoever imports one should mend that first."""
+    return (
+        f"\nsome of it may come with {', '.join(facts.heavy)}; mend 'import-is-light' first"
+        if facts.heavy
+        else ""
+    )
 
 
 def _list(title: str, facts: list[str]) -> str:
