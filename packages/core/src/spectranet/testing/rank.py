@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from spectranet.addresses import lazy
+from spectranet.testing.clause import BrokenClauseError
 
 __all__: list[str] = []
 
@@ -21,6 +22,8 @@ def _be_a_rank(work: str, folder: Path) -> None:
     case = json.loads((folder / "case.json").read_text())
     try:
         outcome, code = {"returned": lazy(work)(case, world)}, 0
+    except BrokenClauseError as broken:
+        outcome, code = {"raised": str(broken)}, 1
     except Exception as error:
         traceback.print_exc()
         outcome, code = {"raised": f"{type(error).__name__}: {error}"}, 1
