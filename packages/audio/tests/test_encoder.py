@@ -146,17 +146,6 @@ def test_hiding_marks_the_place_and_leaves_the_other_coordinates(clips, batch_of
     assert (masked.tokens_BND - moved.tokens_BND).abs().max() > 1e-3
 
 
-def test_batch_mates_with_other_masks_do_not_matter(clips, batch_of, materialised, tiny, rng) -> None:
-    encoder = materialised(tiny)
-    masks = [sample_mask(values, 0.3, rng) for values in clips]
-    together = encoder(batch_of(clips, masks))
-    for row, (values, mask) in enumerate(zip(clips, masks, strict=True)):
-        alone = encoder(batch_of([values], [mask]))
-        visible = alone.tokens_BND.shape[1]
-        assert (together.tokens_BND[row, :visible] - alone.tokens_BND[0]).abs().max() <= 1e-5
-        assert (together.pooled_BD[row] - alone.pooled_BD[0]).abs().max() <= 1e-5
-
-
 @pytest.mark.parametrize("train", [True, False])
 def test_every_parameter_gets_a_gradient(config, clips, batch_of, materialised, rng, train: bool) -> None:
     encoder = materialised(config).train(train)

@@ -42,28 +42,6 @@ def test_loss_is_the_mean_absolute_error_summed_over_hidden_frames(tiny, rng, ba
     assert all(parameter.grad.abs().sum() > 0 for parameter in head.parameters())
 
 
-def test_padded_hidden_places_count_nothing(tiny, rng, batch_of) -> None:
-    transform = build_transform(tiny, train=False)
-    values = [transform(rng.standard_normal(n).astype(np.float32), rng) for n in (6_000, 16_000)]
-    batch = batch_of(values, [sample_mask(one, 0.3, rng) for one in values])
-    assert not batch.hidden_valid_BH.all()
-    states_BHD = torch.randn(*batch.hidden_BH.shape, 12)
-    head = head_of(tiny)
-    loss = head(states_BHD, batch)
-    states_BHD[~batch.hidden_valid_BH] = 100.0
-    torch.testing.assert_close(head(states_BHD, batch).sum, loss.sum)
-
-
-def test_nothing_hidden_gives_a_zero_with_a_gradient(tiny, rng, batch_of) -> None:
-    values = build_transform(tiny, train=False)(rng.standard_normal(6_000).astype(np.float32), rng)
-    batch = batch_of([values])
-    head = head_of(tiny)
-    loss = head(torch.zeros(1, 0, 12), batch)
-    assert loss.sum.item() == 0 and loss.weight == 0
-    loss.sum.backward()
-    assert all(not parameter.grad.any() for parameter in head.parameters())
-
-
 def test_loss_is_taken_in_fp32(tiny, rng, batch_of) -> None:
     values = build_transform(tiny, train=False)(rng.standard_normal(16_000).astype(np.float32), rng)
     batch = batch_of([values], [sample_mask(values, 0.3, rng)])

@@ -59,21 +59,6 @@ def test_loss_and_gradient_equal_torch(view):
     assert all(parameter.grad.abs().sum() > 0 for parameter in ours.parameters())
 
 
-def test_states_at_padding_count_nothing(view):
-    ours, batch = head(), view(IDS, HIDDEN)
-    states_BHD = torch.randn(2, 3, 16)
-    before = ours(states_BHD, batch).sum
-    states_BHD[1, 1:] = 50.0
-    assert torch.equal(ours(states_BHD, batch).sum, before)
-
-
-def test_nothing_hidden_gives_zero_with_a_gradient(view):
-    ours = head()
-    loss = ours(torch.zeros(2, 0, 16, requires_grad=True), view(IDS))
-    loss.sum.backward()
-    assert loss.sum.item() == 0.0 and loss.weight == 0.0
-
-
 def test_bfloat16_loss_is_within_one_percent(view):
     ours, batch = head(width=64, vocab_size=2000), view(IDS, HIDDEN)
     states_BHD = torch.randn(2, 3, 64)

@@ -123,21 +123,6 @@ def test_a_folder_with_half_of_the_weights_is_refused(saved, tmp_path):
 
 
 @BOTH
-def test_encoded_is_as_the_contract_says(modality, config):
-    encoder, trunk = built(modality, config)
-    batch = batch_of(modality, config, 2, 0.25)
-    encoded = encoder(batch, trunk)
-    visible = batch.visible_BV.shape[1]
-    assert encoder.width == 48 and encoded.tokens_BND.shape == (2, visible, 48)
-    assert visible == batch.position_BNP.shape[1] * 3 // 4
-    assert encoded.pooled_BD.shape == (2, 48) and encoded.valid_BN.all()
-    for sample in range(2):
-        kept = batch.visible_BV[sample]
-        assert torch.equal(encoded.position_BNP[sample], batch.position_BNP[sample, kept])
-        assert torch.equal(encoded.segment_BN[sample], batch.segment_BN[sample, kept])
-
-
-@BOTH
 def test_hidden_patches_do_not_reach_the_encoder(modality, config):
     """Only hidden pixels change: the tokens stay bit for bit. A visible pixel changes: they do not."""
     encoder, trunk = built(modality, config)
@@ -155,16 +140,6 @@ def test_hidden_patches_do_not_reach_the_encoder(modality, config):
     assert torch.equal(after.pooled_BD, before.pooled_BD)
     batch.data[field] = 255 - pixels
     assert not torch.equal(encoder(batch, trunk).tokens_BND, before.tokens_BND)
-
-
-@BOTH
-def test_a_sample_does_not_see_its_batch_mates(modality, config):
-    encoder, trunk = built(modality, config)
-    batch = batch_of(modality, config, 3, 0.25)
-    together = encoder(batch, trunk)
-    alone = encoder(sample_of(batch, 1), trunk)
-    assert (together.tokens_BND[1] - alone.tokens_BND[0]).abs().max() < 1e-5
-    assert (together.pooled_BD[1] - alone.pooled_BD[0]).abs().max() < 1e-5
 
 
 def sample_of(batch, index):
@@ -237,18 +212,6 @@ def test_one_repeated_picture_with_an_inflated_embedding_is_the_picture():
         video_encoder.time_TD.zero_()
     ours, expected = video_encoder(clips, trunk), image_encoder(pictures, trunk)
     assert (ours.tokens_BND - expected.tokens_BND).abs().max() < 1e-5
-
-
-@BOTH
-def test_bfloat16_parameters_take_pixels_as_they_are(modality, config):
-    encoder, trunk = built(modality, config)
-    batch = batch_of(modality, config, 2, 0.25)
-    full = encoder(batch, trunk).tokens_BND
-    for module in (encoder, trunk):
-        for parameter in module.parameters():
-            parameter.data = parameter.data.bfloat16()
-    half = encoder(batch, trunk).tokens_BND
-    assert half.dtype == torch.bfloat16 and (half.float() - full).abs().max() < 0.2
 
 
 def test_weights_follow_the_library_and_the_seed():

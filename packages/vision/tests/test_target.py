@@ -100,19 +100,6 @@ def test_the_gradient_does_not_come_from_padding():
     assert head.predict.weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize(
-    ("modality", "build", "config"),
-    [(plugin.IMAGE, image_target, IMAGE), (plugin.VIDEO, video_target, VIDEO)],
-    ids=["image", "video"],
-)
-def test_nothing_hidden_is_a_zero_with_a_gradient(modality, build, config):
-    batch = batch_of(modality, config, 2, 0.0)
-    head = head_of(build, config)
-    loss = head(torch.zeros(2, 0, WIDTH), batch)
-    loss.sum.backward()
-    assert loss.sum == 0 and loss.weight == 0 and (head.predict.weight.grad == 0).all()
-
-
 def test_clips_predict_whole_tubelets():
     """Against tubelets cut by hand, at the positions that the batch gives."""
     batch = batch_of(plugin.VIDEO, VIDEO, 2, 0.25)
