@@ -217,6 +217,7 @@ def test_making_a_package_imports_no_deep_learning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a minute on a quiet machine; ranks and training feel others
 @pytest.mark.parametrize(
     ("kind", "plugins"), [("modality", "sonar,text"), ("objective", "vision,text,sonar")]
 )
