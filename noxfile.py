@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -131,6 +132,42 @@ def run_script(session: nox.Session, script: Path, *arguments: str) -> None:
     session.run("python", str(script), str(DIST), *arguments, env=QUIET | found_here)
 
 
+# Of the core's tests those that lean on its requirements: tables, files, configuration, stores, arithmetic.
+LEAN_ON_LIBRARIES = (
+    "builtin", "checkpoint", "cli", "config", "cross_entropy", "data_readers", "data_remote", "data_store",
+    "decoder", "plain_yaml", "plan", "plugins", "report", "sinks", "step",
+)  # fmt: skip
+
+
+@nox.session
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def lowest(session: nox.Session, package: str) -> None:
+    """One package's fast tests with the oldest core, and the oldest libraries, that it admits."""
+    if session.venv_backend != "uv":
+        session.skip("uv alone resolves to the lowest versions:  python -m pip install uv")
+    wanted = ["--editable", f"packages/{package}"]
+    chosen = [f"packages/core/tests/test_{name}.py" for name in LEAN_ON_LIBRARIES]
+    if package != "core":
+        wanted += [oldest_core(session, package), *project("core")["dependencies"]]
+        chosen = [f"packages/{package}/tests"]
+    from_below = ("--exact", "--resolution", "lowest-direct", "--constraint", "constraints.txt")
+    session.install(*from_below, *wanted)
+    session.install("--constraint", "constraints.txt", *group("test"), *group("test", pyproject_of(package)))
+    session.run("uv", "pip", "list", external=True)
+    fast = ("-m", "not slow", "--ignore-glob", "*conformance*")  # the kit came with 0.2
+    pytest(session, *chosen, *fast, *session.posargs)
+
+
+def oldest_core(session: nox.Session, package: str) -> str:
+    """The wheel of the oldest core that a package admits, from the repository's own history."""
+    session.install(*group("build"))
+    command = ("python", "releasing/history.py", package, str(DIST / "lowest"))
+    said = (session.run(*command, silent=True, success_codes=[0, 3]) or "").strip()
+    if not said.endswith(".whl"):
+        session.skip(said)
+    return said.splitlines()[-1]
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """A benchmark with its peers: ``nox -s bench -- loader --quick``."""
@@ -154,10 +191,19 @@ def install(session: nox.Session, packages: Sequence[str], groups: Sequence[str]
     for package in packages:
         wanted += ["--editable", f"packages/{package}"]
         if "test" in groups:
-            wanted += group("test", f"packages/{package}/pyproject.toml")
+            wanted += group("test", pyproject_of(package))
     # pip cannot take away what is no longer required: after such a change, `nox --no-reuse-venv` once.
     exact = ["--exact"] if session.venv_backend == "uv" else []
     session.install(*exact, "--constraint", "constraints.txt", *wanted)
+
+
+def pyproject_of(package: str) -> str:
+    return f"packages/{package}/pyproject.toml"
+
+
+def project(package: str) -> dict[str, Any]:
+    table: dict[str, Any] = nox.project.load_toml(ROOT / pyproject_of(package))["project"]
+    return table
 
 
 def group(name: str, pyproject: str = "pyproject.toml") -> list[str]:
