@@ -169,7 +169,7 @@ class Encoded:
     """What an encoder gives for the visible tokens of one modality.
 
     Attributes:
-        tokens_BND: (B, V, D) in the encoder's own width.
+        tokens_BND: (B, V, D) in the encoder's own width, finite at padding too.
         valid_BN: (B, V) bool, False at padding.
         position_BNP: (B, V, P) integer coordinates.
         segment_BN: (B, V) time segment or -1.
