@@ -26,6 +26,6 @@ class ObjectiveConformance(ObjectiveBuild, ObjectiveLoss, ObjectiveCuts, Objecti
             option's value that it names modalities.
         detached: what the loss compares with but sends no gradient to, on purpose: ``pooled of text``,
             ``tokens of image``.
-        rtol: how far losses may be off in fp32, relative; gradients ten times as far.
+        rtol: how far losses, and the norms of gradients, may be off in fp32, relative.
         bf16_rtol: how far the loss of bf16 inputs may be off from float64 on the same inputs, relative.
     """

@@ -82,7 +82,7 @@ class ObjectiveCuts(ObjectiveCase):
             for name, gradient in found.items():
                 error = float((gradient - gradients[name]).norm())
                 size = float(gradients[name].norm())
-                near = error <= 10 * self.rtol * size + 1e-9
+                near = error <= self.rtol * size + 1e-9
                 require(near, f"{what}: the gradient at {name} is off by {error:.3g} of {size:.3g}")
 
     @clause
@@ -94,10 +94,10 @@ class ObjectiveCuts(ObjectiveCase):
         """
         found = step_on_ranks(type(self), self.shown())
         for term, (one, two) in found["losses"].items():
-            near = abs(one - two) <= 10 * self.rtol * max(abs(one), 1e-6)
+            near = abs(one - two) <= self.rtol * max(abs(one), 1e-6)
             require(near, f"'{term}' is {one:.7g} on one rank and {two:.7g} on two")
         for name, (error, size) in found["gradients"].items():
-            near = error <= 10 * self.rtol * size + 1e-7
+            near = error <= self.rtol * size + 1e-7
             require(
                 near, f"the gradient at {name} differs by {error:.3g} of {size:.3g} between 1 and 2 ranks"
             )

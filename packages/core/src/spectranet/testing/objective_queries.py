@@ -57,24 +57,24 @@ class ObjectiveQueries(ObjectiveCase):
         query, no loss of an earlier one, and neither through what encoders made of the sequence, since they
         look both ways.
 
-        The last token of each sample of discrete ids is changed. Queries before its place, and the loss's
-        gradient at the states before the one that predicts it, must stay as they are. A modality whose
+        One token of each sample of discrete ids is changed, place after place. Queries before it, and the
+        loss's gradient at the states before the one that predicts it, must stay as they are. A modality whose
         tokens change queries must not be among ``reads``.
         """
         self.only_local()
         self.only_where(self._queries().causal, "its queries are not causal")
         trial, shown = self.trial(), self.shown(hidden="none", lengths=(6,))
         before = trial.module.queries(shown.batch, shown.encoded)
-        for name, last, changed in _with_another_last_token(shown):
+        for name, place, changed in _with_another_token(shown):
             after = trial.module.queries(changed.batch, changed.encoded)
             moved_BQ = (after.tokens_BQD != before.tokens_BQD).any(-1)
-            early = moved_BQ[:, :last].any()
-            require(not early, f"another token {last} of '{name}' changes a query before {last}")
+            early = moved_BQ[:, :place].any()
+            require(not early, f"another token {place} of '{name}' changes a query before {place}")
             slopes = [_slope_at_states(trial, one, before) for one in (shown, changed)]
             written = bool((slopes[0] != slopes[1]).any())
-            early = (slopes[0] != slopes[1])[:, : last - 1].any()
+            early = (slopes[0] != slopes[1])[:, : place - 1].any()
             require(
-                not early, f"another token {last} of '{name}' changes the loss of a query before {last - 1}"
+                not early, f"another token {place} of '{name}' changes the loss of a query before {place - 1}"
             )
             if bool(moved_BQ.any()) or written:
                 require(name not in before.reads, f"'{name}' is written, and its encoder's tokens are read")
@@ -95,21 +95,15 @@ class ObjectiveQueries(ObjectiveCase):
         return queries
 
 
-def _with_another_last_token(shown: Shown) -> Iterator[tuple[str, int, Shown]]:
-    """Modality, place of the token, the samples with another token there; all are of one length."""
+def _with_another_token(shown: Shown) -> Iterator[tuple[str, int, Shown]]:
+    """Modality, a place, the samples with another token there; all samples are of one length."""
     for name, one in shown.batch.modalities.items():
-        if "ids" in one.data:
+        for place in range(1, one.data["ids"].shape[1]) if "ids" in one.data else ():
             ids_BN = one.data["ids"].clone()
-            last = ids_BN.shape[1] - 1
-            ids_BN[:, last] = torch.where(ids_BN[:, last] > 1, ids_BN[:, last] - 1, 2)
+            ids_BN[:, place] = torch.where(ids_BN[:, place] > 1, ids_BN[:, place] - 1, 2)
             changed = replace(one, data={**one.data, "ids": ids_BN})
-            yield (
-                name,
-                last,
-                replace(
-                    shown, batch=replace(shown.batch, modalities={**shown.batch.modalities, name: changed})
-                ),
-            )
+            modalities = {**shown.batch.modalities, name: changed}
+            yield name, place, replace(shown, batch=replace(shown.batch, modalities=modalities))
 
 
 def _with_other_encodings(shown: Shown, name: str) -> Shown:
