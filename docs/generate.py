@@ -29,7 +29,7 @@ def links(page: str) -> dict[str, str]:
 
 
 def pages() -> Mapping[str, str]:
-    """Path below docs/ -> text, of every page that is made."""
+    """Path below docs/ -> text, of every page that is made of sources alone."""
     return {
         "reference/contracts.md": contracts.contracts_page(links("contracts.md")),
         "reference/hooks.md": hooks.hooks_page(links("hooks.md")),
@@ -37,8 +37,15 @@ def pages() -> Mapping[str, str]:
     }
 
 
+def conformance() -> str:
+    """The page of all clauses, which the kit makes itself; its own test holds it up to date."""
+    from spectranet.testing.clause_pages import markdown  # imports torch
+
+    return markdown()
+
+
 def main() -> None:
-    for path, text in pages().items():
+    for path, text in {**pages(), "conformance.md": conformance()}.items():
         if not (DOCS / path).exists() or (DOCS / path).read_text() != text:
             (DOCS / path).write_text(text)
             print(f"written: docs/{path}")
