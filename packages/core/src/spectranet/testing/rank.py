@@ -27,7 +27,9 @@ def _be_a_rank(work: str, folder: Path) -> None:
     except Exception as error:
         traceback.print_exc()
         outcome, code = {"raised": f"{type(error).__name__}: {error}"}, 1
-    (folder / f"{world.rank}.json").write_text(json.dumps(outcome))
+    whole = folder / f"{world.rank}.json.part"  # torchrun may end this rank while it writes
+    whole.write_text(json.dumps(outcome))
+    whole.replace(folder / f"{world.rank}.json")
     if code:
         os._exit(code)  # others may wait for this rank: torchrun ends them
     leave(code)
