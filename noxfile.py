@@ -7,6 +7,7 @@ noticed. Words after ``--`` go to pytest: ``nox -s tests -- -k contrastive``.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import nox
 
 ROOT = Path(__file__).parent
 DIST = ROOT / "dist"
+WHEEL_TESTS = ROOT / "tests" / "wheels"
 # A plugin for the contract of 0.1: what a first-party plugin alone trains beside.
 PARTNER = DIST / "for-tests" / "spectranet_tides-0.1.0-py3-none-any.whl"
 PACKAGES = ("core", "text", "vision", "audio", "objectives")
@@ -22,7 +24,7 @@ PACKAGES = ("core", "text", "vision", "audio", "objectives")
 nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "tests", "test", "isolated", "docs", "wheels"]
+nox.options.sessions = ["lint", "tests", "test", "isolated", "docs", "lowest", "wheels"]
 
 # Many tests start processes that import torch, which takes twice as long where compiled modules are not kept.
 KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
@@ -78,6 +80,10 @@ def build(session: nox.Session) -> None:
     for package in PACKAGES:
         into_dist = ("--no-isolation", "--outdir", "dist")
         session.run("python", "-m", "build", *into_dist, f"packages/{package}", silent=True)
+    build_partner(session)
+
+
+def build_partner(session: nox.Session) -> None:
     beside = ("--wheel", "--no-isolation", "--outdir", str(PARTNER.parent))
     session.run("python", "-m", "build", *beside, "tests/compatibility/plugin_0_1", silent=True)
 
@@ -90,27 +96,37 @@ def wheels(session: nox.Session) -> None:
     wheels and runs in an empty folder away from the sources. It may install: before the next one the
     environment is put right.
     """
-    every = [f"spectranet-{package}" for package in PACKAGES]
-    folder = ROOT / "tests" / "wheels"
     session.chdir(session.create_tmp())
     if not session.posargs:
-        only(session, ["spectranet-core"])
-        run_script(session, folder / "installed.py", "spectranet-core")
+        alone(session, [wheel_of("core")], "tides")
         for plugin in PACKAGES[1:]:
-            both = ["spectranet-core", f"spectranet-{plugin}"]
-            only(session, both)
-            run_script(session, folder / "installed.py", *both)
-            session.install("--no-deps", str(PARTNER))
-            run_script(session, folder / "trains.py", plugin, "tides")
-    for script in sorted(folder.glob("*.py")):
+            alone(session, [wheel_of("core"), wheel_of(plugin)], plugin, "tides")
+    for script in sorted(WHEEL_TESTS.glob("*.py")):
         if not session.posargs or script.stem in session.posargs:
-            only(session, every)
+            only(session, [wheel_of(package) for package in PACKAGES])
             run_script(session, script)
 
 
-def only(session: nox.Session, distributions: Sequence[str]) -> None:
+def wheel_of(package: str, folder: Path = DIST) -> Path:
+    (wheel,) = folder.glob(f"spectranet_{package}-*.whl")
+    return wheel
+
+
+def alone(session: nox.Session, wheels: Sequence[Path], *plugins: str) -> None:
+    """These wheels install, load and, with a partner that brings what they lack, train."""
+    only(session, wheels)
+    run_script(session, WHEEL_TESTS / "installed.py", *map(distribution_of, wheels))
+    session.install("--no-deps", str(PARTNER))
+    run_script(session, WHEEL_TESTS / "trains.py", *plugins)
+
+
+def distribution_of(wheel: Path) -> str:
+    return wheel.name.partition("-")[0].replace("_", "-")
+
+
+def only(session: nox.Session, wheels: Sequence[Path]) -> None:
     """Bring the environment to these of our wheels, what they require, and pip."""
-    wanted = [str(next(DIST.glob(f"{name.replace('-', '_')}-*.whl"))) for name in distributions]
+    distributions = [distribution_of(wheel) for wheel in wheels]
     exact = []
     if session.venv_backend == "uv":
         # a version that is built again has other contents
@@ -120,7 +136,7 @@ def only(session: nox.Session, distributions: Sequence[str]) -> None:
         spare = [re.split(r"==| @ ", line)[0] for line in names.splitlines()]
         if spare:
             session.run("python", "-m", "pip", "uninstall", "--yes", *spare, silent=True)
-    session.install(*exact, "--constraint", str(ROOT / "constraints.txt"), "pip", *wanted)
+    session.install(*exact, "--constraint", str(ROOT / "constraints.txt"), "pip", *map(str, wheels))
     session.run("python", "-m", "pip", "check")
     # pip's own resolver is content with what is there, whoever installed it
     offline = ("--no-index", "--find-links", str(DIST))
@@ -150,8 +166,8 @@ def lowest(session: nox.Session, package: str) -> None:
     if package != "core":
         wanted += [oldest_core(session, package), *project("core")["dependencies"]]
         chosen = [f"packages/{package}/tests"]
-    from_below = ("--exact", "--resolution", "lowest-direct", "--constraint", "constraints.txt")
-    session.install(*from_below, *wanted)
+    from_below = ("--exact", "--reinstall-package=spectranet-core", "--resolution=lowest-direct")
+    session.install(*from_below, "--constraint", "constraints.txt", *wanted)
     session.install("--constraint", "constraints.txt", *group("test"), *group("test", pyproject_of(package)))
     session.run("uv", "pip", "list", external=True)
     fast = ("-m", "not slow", "--ignore-glob", "*conformance*")  # the kit came with 0.2
@@ -166,6 +182,33 @@ def oldest_core(session: nox.Session, package: str) -> str:
     if not said.endswith(".whl"):
         session.skip(said)
     return said.splitlines()[-1]
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """What a tag would publish, into dist/release/: ``nox -s release -- spectranet-audio-v0.2.0``.
+
+    Wheel and source archive, tested in a clean environment with the oldest core they admit, and the notes
+    (dist/release-notes.md); nothing where the tag does not fit. docs/releasing.md says who does what.
+    """
+    if len(session.posargs) != 1:
+        session.error("name the tag:  nox -s release -- spectranet-audio-v0.2.0")
+    session.install(*group("build"))
+    notes = DIST / "release-notes.md"
+    said = session.run("python", "releasing/check.py", *session.posargs, "--notes", str(notes), silent=True)
+    package = str(said).strip().removeprefix("packages/")
+    made = DIST / "release"
+    shutil.rmtree(made, ignore_errors=True)
+    session.run(
+        "python", "-m", "build", "--no-isolation", "--outdir", str(made), f"packages/{package}", silent=True
+    )
+    build_partner(session)
+    wheels = [wheel_of(package, made)]
+    if package != "core":
+        wheels.insert(0, Path(oldest_core(session, package)))
+    session.chdir(session.create_tmp())
+    alone(session, wheels, *([] if package == "core" else [package]), "tides")
+    session.log(f"ready: {', '.join(sorted(path.name for path in made.iterdir()))}; notes in {notes}")
 
 
 @nox.session
