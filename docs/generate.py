@@ -1,7 +1,7 @@
 """Write the pages of docs/ that are made from sources.    python docs/generate.py
 
 They are kept in the repository, so that they can be read there as well as on the site, and
-tests/test_reference.py holds them up to date. Docstrings are read by griffe, of the dependency group ``test``.
+tests/test_reference.py holds them up to date. Docstrings are read by griffe, of dependency group ``test``.
 """
 
 from __future__ import annotations
