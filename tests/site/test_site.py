@@ -91,7 +91,7 @@ def test_every_document_is_a_page(pages: dict[Path, Page]) -> None:
     }
 
     assert {path.relative_to(SITE) for path in pages} >= documents
-    assert not list(SITE.rglob("*.py"))
+    assert not list(SITE.rglob("*.py*")), "programs are no part of the site"
 
 
 @pytest.mark.parametrize(
