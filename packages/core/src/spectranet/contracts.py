@@ -132,6 +132,16 @@ class ModalityBatch(Moved):
     ``visible_BV`` and ``hidden_BH`` index into the N tokens of each sample; rows that are shorter
     than the longest repeat index 0 and are marked in the ``*_valid`` masks. A hidden token is one that
     MMM asks for and that the encoder must not see. ``host`` can be asked for numbers without a wait.
+
+    Attributes:
+        data: what ``collate`` made of the samples, batch first.
+        position_BNP: int64 coordinates of every token.
+        segment_BN: int64 time segment of every token, -1 where there is none.
+        valid_BN: bool, False at padding.
+        visible_BV: int64 indices of the tokens that the encoder sees.
+        visible_valid_BV: bool, False where ``visible_BV`` is filled up.
+        hidden_BH: int64 indices of the hidden tokens.
+        hidden_valid_BH: bool, False where ``hidden_BH`` is filled up.
     """
 
     data: dict[str, torch.Tensor]
