@@ -28,6 +28,7 @@ EXCUSED = {
 
 ELSEWHERE = {
     "docs/authors/first-plugin.md": "tests/wheels/first_plugin.py",
+    "docs/authors/publishing.md": "tests/wheels/publishing.py",
     "examples/spectranet-inertial/README.md": "tests/wheels/inertial.py",
 }
 """Document -> the program that reads the blocks out of it and runs them where only wheels are installed. The
