@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spectranet.testing.imported_names import CORE, Import, imports, is_public
+from spectranet.testing.package.imported_names import CORE, Import, imports, is_public
 
 PACKAGES = Path(__file__).parents[1] / "packages"
 PLUGINS = frozenset(f"spectranet_{folder.name}" for folder in PACKAGES.iterdir() if folder.name != "core")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spectranet.testing.fresh_import import import_facts
+from spectranet.testing.package.fresh_import import import_facts
 
 MEDDLING = """\
 import logging, os, random, signal, subprocess, sys, threading, warnings

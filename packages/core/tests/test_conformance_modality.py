@@ -10,7 +10,7 @@ from planted import Change, Field, field_in
 
 from spectranet.testing import ConformanceError, ModalityConformance
 from spectranet.testing.clause import clauses_of
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.package.conformance import PackageConformance
 
 OTHER_PROCESSES = {"transform-pickles", "two-ranks-equal-one"}
 """They start processes: tried where a plant is meant for them, and on the good plugin."""
@@ -266,8 +266,8 @@ def test_a_disturbance_that_changes_nothing_proves_nothing(field: Field) -> None
 
 def test_a_decoder_that_hangs_is_named_by_what_it_was_given(field: Field) -> None:
     slow = "    if len(data) == 1000:\n        __import__('time').sleep(2)\n"
-    field.plant("beats", "slow", *in_series("    body = data[8:]\n", f"{slow}    body = data[8:]\n"))
-    case = case_of("slow")
+    field.plant("beats", "hanging", *in_series("    body = data[8:]\n", f"{slow}    body = data[8:]\n"))
+    case = case_of("hanging")
     type(case).decode_within_s = 0.5
 
     said = failure(case, "corrupt-bytes-are-refused")

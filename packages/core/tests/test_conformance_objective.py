@@ -10,7 +10,7 @@ from planted import Change, Field, field_in
 
 from spectranet.testing import ConformanceError, ObjectiveConformance
 from spectranet.testing.clause import clauses_of
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.package.conformance import PackageConformance
 
 ON_RANKS = "loss-is-the-same-on-two-ranks"
 CLAUSES = clauses_of(ObjectiveConformance).keys() - clauses_of(PackageConformance).keys()
@@ -41,9 +41,9 @@ def broken_by(plugin: str, name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", ["recall", "match"])
 def test_a_good_objective_keeps_every_clause(field: Field, name: str) -> None:
-    field.plant("recall", f"good_{name}")
+    field.plant("recall", f"keeping_{name}")
 
-    assert broken_by(f"good_{name}", name) == {}
+    assert broken_by(f"keeping_{name}", name) == {}
 
 
 class Plant(NamedTuple):

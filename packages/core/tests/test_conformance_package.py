@@ -11,7 +11,7 @@ from planted import Change, Field, field_in
 
 from spectranet.testing import ConformanceError, ModalityConformance, ObjectiveConformance
 from spectranet.testing.clause import clauses_of
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.package.conformance import PackageConformance
 
 PACKAGE_CLAUSES = list(clauses_of(PackageConformance))
 

@@ -9,8 +9,8 @@ import pytest
 from planted import Change, Field, field_in
 
 from spectranet.plugins import discover
-from spectranet.testing.imported_names import imports, is_public
-from spectranet.testing.own_sources import is_test, own_sources
+from spectranet.testing.package.imported_names import imports, is_public
+from spectranet.testing.package.own_sources import is_test, own_sources
 
 
 @pytest.mark.parametrize(

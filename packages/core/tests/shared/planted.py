@@ -21,6 +21,9 @@ __all__ = ["GOOD", "Change", "Field", "field_in"]
 GOOD = Path(__file__).parent / "good_plugins"
 """A folder for each well-behaved plugin: the modality ``beats``; the objectives ``recall`` and ``match``."""
 
+_TAKEN: set[str] = set()
+"""A process imports a name once, and the kit remembers what it has loaded: no two plants may share one."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -49,12 +52,14 @@ class Field:
 
         Args:
             like: ``beats`` or ``recall``.
-            name: of the plugin; must be new.
+            name: of the plugin; must be new, also among the plants of other test modules.
             changes: what is wrong with it. ``old`` must stand exactly once in its file, as it is in the
                 good plugin; so plants do not outlive what they change.
             requires: its requirement on the core.
             entries: ``entry_points.txt``.
         """
+        assert name not in _TAKEN, f"there is a plant '{name}' already"
+        _TAKEN.add(name)
         package = self.folder / f"spectranet_{name}"
         package.mkdir()
         sources = {path.name: path.read_text() for path in (GOOD / f"spectranet_{like}").glob("*.py")}

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectranet.testing.clause import ConformanceError
-    from spectranet.testing.modality import ModalityConformance
-    from spectranet.testing.objective import ObjectiveConformance
-    from spectranet.testing.objective_samples import ToyModality
+    from spectranet.testing.modality.conformance import ModalityConformance
+    from spectranet.testing.objective.conformance import ObjectiveConformance
+    from spectranet.testing.objective.samples import ToyModality
 
 _LAZY = {
     "ConformanceError": "spectranet.testing.clause",
-    "ModalityConformance": "spectranet.testing.modality",
-    "ObjectiveConformance": "spectranet.testing.objective",
-    "ToyModality": "spectranet.testing.objective_samples",
+    "ModalityConformance": "spectranet.testing.modality.conformance",
+    "ObjectiveConformance": "spectranet.testing.objective.conformance",
+    "ToyModality": "spectranet.testing.objective.samples",
 }
 """So that processes which the kit starts import only what they need."""
 

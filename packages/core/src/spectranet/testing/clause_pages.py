@@ -6,9 +6,9 @@ import textwrap
 
 from spectranet.errors import ConfigError, did_you_mean
 from spectranet.testing.clause import asked, clauses_of, plain
-from spectranet.testing.modality import ModalityConformance
-from spectranet.testing.objective import ObjectiveConformance
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.modality.conformance import ModalityConformance
+from spectranet.testing.objective.conformance import ObjectiveConformance
+from spectranet.testing.package.conformance import PackageConformance
 
 __all__ = ["RENEW", "clauses", "listing", "markdown", "page"]
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from spectranet.contracts import Preview, Values
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase
-from spectranet.testing.modality_values import flaws, same_values
-from spectranet.testing.modality_worker import parts_for_workers, prepared_elsewhere, prepared_here
+from spectranet.testing.modality.case import ModalityCase
+from spectranet.testing.modality.values import flaws, same_values
+from spectranet.testing.modality.worker import parts_for_workers, prepared_elsewhere, prepared_here
 
 __all__ = ["DataClauses"]
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from spectranet.contracts import Encoded, Modality, ModalityBatch
 from spectranet.data.collate import collate
 from spectranet.data.pipeline import Sample, View, Viewer
-from spectranet.testing.modality_tower import CLEAN, Rubbish, Tower, built, fixed_normal, initialised
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.modality.tower import CLEAN, Rubbish, Tower, built, fixed_normal, initialised
+from spectranet.testing.package.conformance import PackageConformance
 
 __all__ = ["ModalityCase", "difference", "projected", "rows_of", "valid_tokens"]
 

@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from spectranet.contracts import Loss, ModalityBatch
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase
-from spectranet.testing.modality_tower import DECODER_WIDTH, Tower, fixed_normal
+from spectranet.testing.modality.case import ModalityCase
+from spectranet.testing.modality.tower import DECODER_WIDTH, Tower, fixed_normal
 
 __all__ = ["TargetClauses"]
 

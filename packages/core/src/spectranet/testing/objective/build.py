@@ -12,9 +12,9 @@ from torch import nn
 from spectranet.config.schema import Config, SourceConfig
 from spectranet.errors import ConfigError
 from spectranet.testing.clause import clause, require
-from spectranet.testing.objective_case import ObjectiveCase, build_on_meta, filled
-from spectranet.testing.objective_losses import number
-from spectranet.testing.objective_samples import make_context
+from spectranet.testing.objective.case import ObjectiveCase, build_on_meta, filled
+from spectranet.testing.objective.losses import number
+from spectranet.testing.objective.samples import make_context
 
 __all__ = ["ObjectiveBuild"]
 

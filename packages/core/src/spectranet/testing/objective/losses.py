@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spectranet.contracts import Encoded, Loss, Queries, Rows
-from spectranet.testing.objective_samples import Shown, at_least_fp32
+from spectranet.testing.objective.samples import Shown, at_least_fp32
 
 __all__ = ["Answers", "Trial", "gradients_at", "number", "total_of"]
 

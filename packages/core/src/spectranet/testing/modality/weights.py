@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase, difference, projected, valid_tokens
-from spectranet.testing.modality_tower import Rubbish, built, tensors_of
+from spectranet.testing.modality.case import ModalityCase, difference, projected, valid_tokens
+from spectranet.testing.modality.tower import Rubbish, built, tensors_of
 
 __all__ = ["WeightClauses"]
 

@@ -17,7 +17,7 @@ from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.data.pipeline import View
 from spectranet.model.functional import gather_tokens
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase, difference, rows_of, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, difference, rows_of, valid_tokens
 
 __all__ = ["EncoderClauses"]
 

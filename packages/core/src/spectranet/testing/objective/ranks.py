@@ -23,7 +23,7 @@ from spectranet.model.functional import gather_tokens
 from spectranet.model.initialise import init_linear
 from spectranet.model.spectranet import SpectraNet
 from spectranet.plugins import PluginHost
-from spectranet.testing.objective_samples import (
+from spectranet.testing.objective.samples import (
     FEATURES,
     WIDTH,
     Shown,

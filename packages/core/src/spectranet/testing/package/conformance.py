@@ -11,11 +11,11 @@ from spectranet.contracts import Modality, Objective
 from spectranet.errors import PluginError, did_you_mean
 from spectranet.plugins import FIRST_PARTY, PLUGIN_API, PluginHost, PluginInfo, discover
 from spectranet.testing.clause import BrokenClauseError, clause, require, words_of
-from spectranet.testing.core_requirement import requirement_flaw
-from spectranet.testing.fresh_import import IMPORT_LIMIT_S, ImportFacts, import_facts
-from spectranet.testing.imported_names import CORE, Import, imports, is_public
-from spectranet.testing.option_checks import accepted_unknown, round_trip_flaw, undocumented
-from spectranet.testing.own_sources import is_test, own_sources
+from spectranet.testing.package.core_requirement import requirement_flaw
+from spectranet.testing.package.fresh_import import IMPORT_LIMIT_S, ImportFacts, import_facts
+from spectranet.testing.package.imported_names import CORE, Import, imports, is_public
+from spectranet.testing.package.option_checks import accepted_unknown, round_trip_flaw, undocumented
+from spectranet.testing.package.own_sources import is_test, own_sources
 
 __all__ = ["PackageConformance"]
 

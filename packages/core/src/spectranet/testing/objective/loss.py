@@ -13,9 +13,9 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from spectranet.contracts import Loss, Rows
 from spectranet.testing.clause import clause, require
-from spectranet.testing.objective_case import ObjectiveCase, require_finite
-from spectranet.testing.objective_losses import Trial, gradients_at, number, total_of
-from spectranet.testing.objective_samples import Shown, at_least_fp32, take
+from spectranet.testing.objective.case import ObjectiveCase, require_finite
+from spectranet.testing.objective.losses import Trial, gradients_at, number, total_of
+from spectranet.testing.objective.samples import Shown, at_least_fp32, take
 
 __all__ = ["ObjectiveLoss"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from spectranet.contracts import Encoded, Loss, ModalityBatch, Queries, Rows
 from spectranet.testing.clause import clause, require
-from spectranet.testing.objective_case import ObjectiveCase, require_finite
-from spectranet.testing.objective_losses import Trial, gradients_at, number, total_of
-from spectranet.testing.objective_ranks import step_on_ranks
-from spectranet.testing.objective_samples import Shown, take, with_modalities
+from spectranet.testing.objective.case import ObjectiveCase, require_finite
+from spectranet.testing.objective.losses import Trial, gradients_at, number, total_of
+from spectranet.testing.objective.ranks import step_on_ranks
+from spectranet.testing.objective.samples import Shown, take, with_modalities
 
 __all__ = ["ObjectiveCuts"]
 

@@ -20,7 +20,7 @@ _PROGRAM = Path(__file__).with_name("watched_import.py")
 
 @dataclass(frozen=True)
 class ImportFacts:
-    """What :mod:`spectranet.testing.watched_import` has seen.
+    """What :mod:`spectranet.testing.package.watched_import` has seen.
 
     Attributes:
         cpu_s: CPU time of the import, over that of the core.

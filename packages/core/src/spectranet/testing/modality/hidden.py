@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase, difference, projected, rows_of, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, difference, projected, rows_of, valid_tokens
 
 __all__ = ["HiddenClauses"]
 

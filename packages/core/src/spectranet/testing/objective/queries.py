@@ -10,9 +10,9 @@ from torch import Tensor
 
 from spectranet.contracts import Queries
 from spectranet.testing.clause import clause, require
-from spectranet.testing.objective_case import ObjectiveCase
-from spectranet.testing.objective_losses import Trial, gradients_at
-from spectranet.testing.objective_samples import Shown
+from spectranet.testing.objective.case import ObjectiveCase
+from spectranet.testing.objective.losses import Trial, gradients_at
+from spectranet.testing.objective.samples import Shown
 
 __all__ = ["ObjectiveQueries"]
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from spectranet.errors import DecodeError
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase
-from spectranet.testing.modality_values import flaws
+from spectranet.testing.modality.case import ModalityCase
+from spectranet.testing.modality.values import flaws
 
 __all__ = ["DecodeClauses"]
 

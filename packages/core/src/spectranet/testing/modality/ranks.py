@@ -10,8 +10,8 @@ import torch
 from spectranet.config.schema import TrainConfig
 from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality_case import ModalityCase, difference, projected, rows_of, valid_tokens
-from spectranet.testing.modality_tower import Tower
+from spectranet.testing.modality.case import ModalityCase, difference, projected, rows_of, valid_tokens
+from spectranet.testing.modality.tower import Tower
 from spectranet.testing.ranks import on_ranks
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class RankClauses(ModalityCase):
         the class, and nothing that a subclass overrides. Whatever touches a parameter does so in the forward
         of the encoder, of the trunk or of a shard unit.
         """
-        on_ranks("spectranet.testing.modality_ranks:compare", {key: getattr(self, key) for key in _SENT})
+        on_ranks("spectranet.testing.modality.ranks:compare", {key: getattr(self, key) for key in _SENT})
 
 
 def compare(case: Mapping[str, Any], world: World) -> dict[str, float]:

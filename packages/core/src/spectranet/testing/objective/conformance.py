@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spectranet.testing.objective_build import ObjectiveBuild
-from spectranet.testing.objective_cuts import ObjectiveCuts
-from spectranet.testing.objective_loss import ObjectiveLoss
-from spectranet.testing.objective_queries import ObjectiveQueries
+from spectranet.testing.objective.build import ObjectiveBuild
+from spectranet.testing.objective.cuts import ObjectiveCuts
+from spectranet.testing.objective.loss import ObjectiveLoss
+from spectranet.testing.objective.queries import ObjectiveQueries
 
 __all__ = ["ObjectiveConformance"]
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from spectranet.contracts import BuildContext, Loss, Objective
 from spectranet.testing.clause import require
-from spectranet.testing.objective_losses import Answers, Trial, number
-from spectranet.testing.objective_samples import Shown, ToyModality, encode, make_batch, make_context
-from spectranet.testing.package import PackageConformance
+from spectranet.testing.objective.losses import Answers, Trial, number
+from spectranet.testing.objective.samples import Shown, ToyModality, encode, make_batch, make_context
+from spectranet.testing.package.conformance import PackageConformance
 
 __all__ = ["ObjectiveCase", "build_on_meta", "filled", "require_finite"]
 
@@ -60,7 +60,7 @@ class ObjectiveCase(PackageConformance):
 
     @classmethod
     def shown(cls, samples: int = 4, *, dtype: torch.dtype = torch.float32, **batch: Any) -> Shown:
-        """A batch with its encodings; ``batch`` as :func:`objective_samples.make_batch` takes it."""
+        """A batch with its encodings; ``batch`` as :func:`.samples.make_batch` takes it."""
         return encode(cls.modalities, make_batch(cls.modalities, samples, **batch), dtype=dtype)
 
     @classmethod

@@ -2,8 +2,8 @@
 
     python -P watched_import.py spectranet_lidar.plugin report.json
 
-It writes :class:`spectranet.testing.fresh_import.ImportFacts` as JSON, and imports nothing of the kit. The
-core's plugin host and numpy are there before it looks, so what those do is nobody's fault.
+It writes :class:`spectranet.testing.package.fresh_import.ImportFacts` as JSON, and imports nothing of the
+kit. The core's plugin host and numpy are there before it looks, so what those do is nobody's fault.
 """
 
 from __future__ import annotations
