@@ -31,15 +31,21 @@ ELSEWHERE = {
     "docs/authors/publishing.md": "tests/wheels/publishing.py",
     "examples/spectranet-inertial/README.md": "tests/wheels/inertial.py",
 }
-"""Document -> the program that reads the blocks out of it and runs them where only wheels are installed. The
-same commands in other documents are not run again."""
+"""Document -> the program that reads the blocks out of it and runs them where only wheels are installed.
+The same block in another document is not run again."""
 
 BEFORE = {"docs/report.md": "spectranet train --plugins vision,text --config tiny --config mine.yaml"}
 """What a reader of a document has done before."""
 
 STOPPED = 75
-PLACEHOLDERS = {"RUN": "runs/mine", "INPUT…": "captions.jsonl", "CLAUSE": "padding-is-inert", "NAME": "lidar"}
-PLACEHOLDERS["…"] = "--config tiny --config mine.yaml"
+PLACEHOLDERS = {
+    "RUN": "runs/mine",
+    "INPUT…": "captions.jsonl",
+    "CLAUSE": "padding-is-inert",
+    "modality NAME": "modality lidar",
+    "objective NAME": "objective recall",
+    "…": "--config tiny --config mine.yaml",
+}
 """Words that a sentence leaves to the reader."""
 
 STATELESS = "spectranet plan "
@@ -117,7 +123,11 @@ def files_for(document: str) -> dict[str, str]:
 
 def to_run(document: str) -> list[Command]:
     """The commands of a document that are run here."""
-    return [each for each in COMMANDS[document] if each.text not in {*EXCUSED, *RUN_ELSEWHERE}]
+    blocks: dict[int, set[str]] = {}
+    for command in COMMANDS[document]:
+        blocks.setdefault(command.block, set()).add(command.text)
+    done = {block for block, texts in blocks.items() if block and texts <= RUN_ELSEWHERE}
+    return [each for each in COMMANDS[document] if each.text not in EXCUSED and each.block not in done]
 
 
 def marked(document: str) -> object:
@@ -220,7 +230,7 @@ def test_a_command_that_is_wrong_is_noticed(
     wrong: str, said: str, tmp_path: Path, data: Path, server: WarmServer
 ) -> None:
     sandbox = Sandbox(tmp_path / "checkout", data, server, {})
-    command = Command("x.md", 1, wrong, in_block=True)
+    command = Command("x.md", 1, wrong, block=1)
 
     done = sandbox.run(typed(command))
 

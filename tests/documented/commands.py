@@ -38,16 +38,20 @@ class Command:
         document: path from the root of the repository.
         line: where it stands, from 1.
         text: the words.
-        in_block: whether it stands in a block of its own, rather than in a sentence.
+        block: the line where its block begins; 0 of a command in a sentence.
     """
 
     document: str
     line: int
     text: str
-    in_block: bool
+    block: int = 0
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}: {self.text}"
+
+    @property
+    def in_block(self) -> bool:
+        return self.block > 0
 
     @property
     def is_a_bare_name(self) -> bool:
@@ -89,7 +93,7 @@ def _in_blocks(document: str, text: str) -> Iterator[Command]:
         if fence[2] in SHELL:
             first = text.count("\n", 0, fence.start()) + 2
             for line, command in _typed(fence[3]):
-                yield Command(document, first + line, command, in_block=True)
+                yield Command(document, first + line, command, block=first)
 
 
 def _typed(block: str) -> Iterator[tuple[int, str]]:
@@ -114,4 +118,4 @@ def _in_prose(document: str, text: str) -> Iterator[Command]:
     for code in re.finditer(r"(?<!`)`([^`]+)`(?!`)", blank):
         words = " ".join(code[1].split())
         if words.startswith(IN_PROSE):
-            yield Command(document, blank.count("\n", 0, code.start()) + 1, words, in_block=False)
+            yield Command(document, blank.count("\n", 0, code.start()) + 1, words)
