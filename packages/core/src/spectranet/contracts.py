@@ -129,19 +129,9 @@ class Preview:
 class ModalityBatch(Moved):
     """One modality of a micro-batch, with the view that this pass shows of it.
 
-    ``visible_BV`` and ``hidden_BH`` index into the N tokens of each sample; rows that are shorter
-    than the longest repeat index 0 and are marked in the ``*_valid`` masks. A hidden token is one that
-    MMM asks for and that the encoder must not see. ``host`` can be asked for numbers without a wait.
-
-    Attributes:
-        data: what ``collate`` made of the samples, batch first.
-        position_BNP: int64 coordinates of every token.
-        segment_BN: int64 time segment of every token, -1 where there is none.
-        valid_BN: bool, False at padding.
-        visible_BV: int64 indices of the tokens that the encoder sees.
-        visible_valid_BV: bool, False where ``visible_BV`` is filled up.
-        hidden_BH: int64 indices of the hidden tokens.
-        hidden_valid_BH: bool, False where ``hidden_BH`` is filled up.
+    ``visible_BV`` and ``hidden_BH`` index into the N tokens of each sample; shorter rows repeat index 0, as
+    the ``*_valid`` masks say. A hidden token is one that MMM asks for and the encoder must not see. ``data``
+    is what ``collate`` made; all else is int64 or bool. ``host`` can be asked for numbers without a wait.
     """
 
     data: dict[str, torch.Tensor]
