@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ import toy
 from launch import launch
 from toy_run import micro_batches, toy_config, toy_model
 
+from spectranet import Rows
 from spectranet.config.schema import OptimizerConfig
 from spectranet.model.build import Parts, build_model
+from spectranet.train.objective_pass import ObjectivePass
 from spectranet.train.optimizer import learning_rate
 
 RANKS = Path(__file__).parent / "ranks"
@@ -104,3 +107,17 @@ def test_where_nobody_asks_no_decoder_is_built():
         n for n, _ in silent.named_parameters() if n.startswith(("memory.project", "decoder.blocks"))
     ]
     assert not answering
+
+
+def test_ids_of_rows_stand_beside_the_vectors_and_on_the_host():
+    """Objectives written for 0.1 compare them with logits; those for 0.2 ask the host and do not wait."""
+    alone = SimpleNamespace(gather_rows=lambda rows: (rows, slice(0, len(rows))))
+    gathering = SimpleNamespace(global_names=("pair",), world=alone)
+    rows = [{"pair": {"left": Rows(torch.ones(2, 3, device="meta"), torch.tensor([[4], [7]]))}}] * 2
+
+    leaves, _ = ObjectivePass.gather(gathering, rows)
+
+    left = leaves["pair"]["left"]
+    assert left.ids_RI.device == left.vectors_RE.device == torch.device("meta")
+    assert left.host.ids_RI.tolist() == [[4], [7], [4], [7]]
+    assert left.host.vectors_RE is left.vectors_RE

@@ -220,12 +220,12 @@ class Loss:
 
 
 @dataclass
-class Rows:
+class Rows(Moved):
     """Embeddings that take part in a loss over the whole global batch.
 
     Attributes:
         vectors_RE: (R, E).
-        ids_RI: (R, I) int64, on the host: whom each row belongs to, such as (sample,) or (sample, segment).
+        ids_RI: (R, I) int64: whom each row belongs to, such as (sample,) or (sample, segment). Ask ``host``.
     """
 
     vectors_RE: torch.Tensor

@@ -121,7 +121,7 @@ class Contrastive(nn.Module):
         for a, b in self.pairs:
             if a not in rows or b not in rows:
                 continue
-            index_a_R, index_b_R = matched(rows[a].ids_RI[:, 0], rows[b].ids_RI[:, 0])
+            index_a_R, index_b_R = matched(rows[a].host.ids_RI[:, 0], rows[b].host.ids_RI[:, 0])
             if len(index_a_R) == 0:
                 continue
             a_RE, content_a_R = _pick(rows[a], index_a_R)
@@ -166,7 +166,7 @@ def _pick(rows: Rows, index_R: Tensor) -> tuple[Tensor, Tensor]:
     """The vectors of some rows and the hash of their contents, where the vectors are."""
     device = rows.vectors_RE.device
     picked_RE = rows.vectors_RE.index_select(0, index_R.to(device, non_blocking=True))
-    return picked_RE, rows.ids_RI[index_R, 1].to(device, non_blocking=True)
+    return picked_RE, rows.host.ids_RI[index_R, 1].to(device, non_blocking=True)
 
 
 def _distinct(content_a_R: Tensor, content_b_R: Tensor) -> Keep:

@@ -77,7 +77,7 @@ class Temporal(nn.Module):
         for name in self.heads:
             if name not in rows or len(rows[name].vectors_RE) < 2:
                 continue
-            z_RE, ids_RI = rows[name].vectors_RE, rows[name].ids_RI
+            z_RE, ids_RI = rows[name].vectors_RE, rows[name].host.ids_RI
             std_E = spread(z_RE)
             metrics: dict[str, float | Tensor] = {"std": std_E.detach().mean()}
             loss, anchors, right = next_segment_loss(

@@ -198,7 +198,10 @@ class ObjectivePass:
                 mine = [each[objective][name] for each in rows if name in each[objective]]
                 vectors, ours = self.world.gather_rows(torch.cat([m.vectors_RE for m in mine]).float())
                 ids, _ = self.world.gather_rows(torch.cat([m.ids_RI for m in mine]))
-                leaves.setdefault(objective, {})[name] = Rows(vectors.requires_grad_(), ids)
+                leaf = Rows(vectors.requires_grad_(), ids)
+                # beside the vectors too, where objectives for the contract of 0.1 look for them
+                beside = Rows(vectors, ids.to(vectors.device, non_blocking=True))
+                leaves.setdefault(objective, {})[name] = beside.moved_from(leaf)
                 own.setdefault(objective, {})[name] = ours
         return leaves, own
 

@@ -44,7 +44,7 @@ def embedding_figures(rows: Mapping[str, Mapping[str, Rows]], terms: frozenset[s
             found[f"embedding/{objective}.{name}/rank"] = total / products_RR.square().sum().clamp_min(1e-30)
         for a, b in combinations(unit, 2):
             if (term := f"{objective}.{a}-{b}") in terms:
-                ids = by_name[a].ids_RI[:, 0], by_name[b].ids_RI[:, 0]
+                ids = by_name[a].host.ids_RI[:, 0], by_name[b].host.ids_RI[:, 0]
                 positive, negative = _similarities(unit[a], unit[b], *ids)
                 found |= {f"similarity/{term}/positive": positive, f"similarity/{term}/negative": negative}
     return found
