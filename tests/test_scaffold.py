@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,11 +34,11 @@ def made(folder: Path, kind: str, name: str, *options: str) -> Result:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both kinds under short, usual and longest names."""
+    """Both kinds under short, usual and longest names, and under words that their own code is made of."""
     folder = tmp_path_factory.mktemp("made")
     for kind in KINDS:
-        for name in ("ir", "thermal", LONG):
-            write_package(folder / f"{kind}-{len(name)}", render(kind, names_of(name, kind)))
+        for name in ("ir", "thermal", LONG, "problems", "options", "loss", "queries", "build"):
+            write_package(folder / f"{kind}-{name}", render(kind, names_of(name, kind)))
     return folder
 
 
@@ -116,6 +117,20 @@ def test_what_was_made_and_what_comes_next_fits_a_terminal(
     assert (tmp_path / f"spectranet-{LONG}" / "train.yaml").is_file()
 
 
+def test_a_folder_of_any_name_stands_in_the_commands_as_a_shell_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = "Ada's own $x"
+
+    said = CliRunner().invoke(new, ["modality", "lidar", "--into", folder])
+    install, test, _, train = said.output.partition("next:\n")[2].splitlines()[:4]
+
+    assert shlex.split(install)[-1] == f"./{folder}[test]"
+    assert shlex.split(test)[-1] == folder
+    assert shlex.split(train)[-1] == f"{folder}/train.yaml"
+
+
 def test_the_readme_and_the_command_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for kind in KINDS:
@@ -141,6 +156,8 @@ def test_the_readme_and_the_command_say_the_same(tmp_path: Path, monkeypatch: py
         ("text", "spectranet-text", "my_text"),
         ("mmm", "spectranet-objectives", "my_mmm"),
         ("core", "the core", "my_core"),
+        ("conformance", "a file of tests", "my_conformance"),
+        ("key", "a column", "my_key"),
         ("class", "Python", "class_modality"),
         ("null", "YAML", "null_modality"),
         ("values", "torch", "values_modality"),

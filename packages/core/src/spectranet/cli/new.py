@@ -74,7 +74,7 @@ def next_commands(kind: str, names: Names, folder: Path) -> list[str]:
     plugins = _TRAINED_WITH[kind].format(name=names.plugin)
     config = shlex.quote(str(folder / "train.yaml"))
     return [
-        f"python -m pip install -e '{place}[test]'",
+        f"python -m pip install -e {shlex.quote(f'{place}[test]')}",
         f"pytest {shlex.quote(str(folder))}",
         f"python -m {names.module}.samples {KINDS[kind]}",
         f"spectranet train --plugins {plugins} --config {config}",

@@ -32,6 +32,12 @@ _TORCH = frozenset(
 )
 # A key of YAML with such a name would be a boolean or nothing.
 _YAML = frozenset(("true", "false", "yes", "no", "on", "off", "null", "none", "y", "n"))
+_OF_ALL = {
+    CORE: "the core",
+    "conformance": "a file of tests in every package",
+    "id": "a column of every manifest",
+    "key": "a column of every manifest",
+}
 RESERVED = _TORCH | _YAML | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
 
 
@@ -85,9 +91,9 @@ def names_of(word: str, kind: str) -> Names:
 
 
 def _taken(name: str) -> str | None:
-    """What of SpectraNet itself has this name."""
-    if name == CORE:
-        return "the core"
+    """What of SpectraNet itself, or of every package, has this name."""
+    if name in _OF_ALL:
+        return _OF_ALL[name]
     for plugin, brings in FIRST_PARTY.items():
         if name == plugin:
             return f"a plugin of SpectraNet ({brings.distribution})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ def write_package(folder: Path, files: Mapping[str, str]) -> None:
         )
     if not folder.parent.is_dir():
         raise SpectraNetError(
-            f"there is no folder '{folder.parent}'.\n  make it:  mkdir -p '{folder.parent}'"
+            f"there is no folder '{folder.parent}'.\n  make it:  mkdir -p {shlex.quote(str(folder.parent))}"
         )
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
@@ -37,4 +38,6 @@ def write_package(folder: Path, files: Mapping[str, str]) -> None:
                 file.write_text(text, encoding="utf-8", newline="\n")
             new.rename(folder)
     except OSError as error:
-        raise SpectraNetError(f"'{folder}' cannot be written: {error.strerror or error}") from error
+        raise SpectraNetError(
+            f"'{folder}' cannot be written: {error.strerror or error}.\n  name another folder with --into"
+        ) from error
