@@ -163,6 +163,27 @@ def test_a_plugin_that_never_comes_back_is_given_up(shelf: Shelf) -> None:
     assert probe("slow", timeout_s=3) == {"error": "plugin 'slow' did not load within 3 s."}
 
 
+def test_what_a_plugin_writes_before_it_ends_its_process_may_be_anything(shelf: Shelf) -> None:
+    shelf.put("binary", "import os\nos.write(2, b'\\xff\\xfe lost')\nos._exit(3)")
+
+    assert probe("binary")["error"].startswith("plugin 'binary' ended its process with code 3:")
+
+
+def test_a_plugin_that_never_comes_back_does_not_keep_an_unknown_command_waiting(
+    shelf: Shelf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spectranet.cli.plugin_commands._TIMEOUT_S", 2.0)
+    shelf.put("hangs", "import time\ntime.sleep(60)")
+
+    ended = Ended(capsys, "trian")
+
+    assert ended.code == 2
+    assert ended.err.splitlines()[:2] == [
+        "warning: plugin 'hangs' did not load within 2 s",
+        "error: no command 'trian'. Did you mean 'train'?",
+    ]
+
+
 def test_commands_of_plugins_are_found_when_they_are_called(
     shelf: Shelf, capsys: pytest.CaptureFixture[str]
 ) -> None:

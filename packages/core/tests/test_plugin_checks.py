@@ -174,6 +174,7 @@ def test_forgotten_mark(shelf: Shelf) -> None:
             "failed in its hook spectranet_modalities:\n  ZeroDivisionError: division by zero\n"
             "  at spectranet_lidar/plugin.py:",
         ),
+        ("map(lambda n: 1 / n, [0])", "failed in its hook spectranet_modalities:\n  ZeroDivisionError:"),
     ],
 )
 def test_what_a_hook_returns_is_checked(shelf: Shelf, returned: str, words: str) -> None:

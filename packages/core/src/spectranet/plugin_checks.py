@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -53,7 +53,7 @@ def import_plugin(info: PluginInfo, origin: str) -> Loaded:
 
 
 def ask(item: Loaded, hook: str, call: Callable[..., list[Any]], **arguments: Any) -> list[Any]:
-    """What the implementations of a hook in one plugin answer; generators are read to their end.
+    """What the implementations of a hook in one plugin answer; iterators are read to their end.
 
     Raises:
         PluginError: one raised anything (but not Ctrl-C), at its call or while it was read.
@@ -61,7 +61,7 @@ def ask(item: Loaded, hook: str, call: Callable[..., list[Any]], **arguments: An
     try:
         with contextlib.redirect_stdout(sys.stderr):
             answers = call(**arguments)
-            return [list(each) if inspect.isgenerator(each) else each for each in answers]
+            return [list(each) if isinstance(each, Iterator) else each for each in answers]
     except BaseException as error:
         if _is_ctrl_c(error):
             raise

@@ -24,6 +24,8 @@ from spectranet.plugins import (
 
 __all__ = ["announced_commands", "commands_of", "find_command"]
 
+_TIMEOUT_S = 120.0
+
 
 def announced_commands() -> tuple[list[tuple[str, str]], list[str]]:
     """For ``--help``, from metadata alone.
@@ -72,15 +74,19 @@ def commands_of(plugin: str, infos: Sequence[PluginInfo]) -> list[click.Command]
 def _having(command: str, plugins: Sequence[str]) -> list[str]:
     """The first plugin that has the command, if one has.
 
-    They are asked in a process apart, since one that nobody named may also end its process, or crash it. Then
-    another process asks those that come after it.
+    They are asked in a process apart, since one that nobody named may also end its process, crash it or never
+    come back. Then another process asks those that come after it.
     """
     left = list(plugins)
     while left:
         with tempfile.TemporaryDirectory() as folder:
             answer = Path(folder) / "answer.jsonl"
             call = [sys.executable, "-m", "spectranet.cli.probe_commands", command, str(answer), *left]
-            done = subprocess.run(call, capture_output=True)
+            try:
+                done = subprocess.run(call, capture_output=True, timeout=_TIMEOUT_S)
+                ending = f"ended its process with code {done.returncode}"
+            except subprocess.TimeoutExpired:
+                ending = f"did not load within {_TIMEOUT_S:.0f} s"
             lines = answer.read_text(encoding="utf-8").splitlines() if answer.is_file() else []
         for plugin, has_it, problem in map(json.loads, lines):
             if has_it:
@@ -89,7 +95,7 @@ def _having(command: str, plugins: Sequence[str]) -> list[str]:
                 _warn(problem)
         left = left[len(lines) :]
         if left:
-            _warn(f"plugin '{left.pop(0)}' ended its process with code {done.returncode}")
+            _warn(f"plugin '{left.pop(0)}' {ending}")
     return []
 
 

@@ -115,7 +115,8 @@ def probe(name: str, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
         answer = Path(folder) / "answer.json"
         command = [sys.executable, "-m", "spectranet.cli.probe", name, str(answer)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+            # It may print anything, in any encoding.
+            done = subprocess.run(command, capture_output=True, errors="replace", timeout=timeout_s)
         except subprocess.TimeoutExpired:
             return {"error": f"plugin '{name}' did not load within {timeout_s:.0f} s."}
         if not answer.is_file():

@@ -129,7 +129,8 @@ def _is_left_alone() -> bool:
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever trains has another handler
+    for number in (signal.SIGTERM, signal.SIGINT):  # whoever trains has other handlers
+        signal.signal(number, signal.SIG_DFL)
     time.sleep(_SPEAKER_S)
     return True
 
