@@ -12,6 +12,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,7 +176,8 @@ class Sandbox:
                 trains = set(self.server.training()) - before
                 if trains and not is_stopped and self._records() != records:
                     is_stopped = True
-                    os.kill(min(trains), signal.SIGTERM)  # ranks tell each other
+                    with suppress(ProcessLookupError):  # it was done by itself
+                        os.kill(min(trains), signal.SIGTERM)  # ranks tell each other
                 if time.monotonic() > end:
                     process.kill()
                     process.wait()
