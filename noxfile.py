@@ -30,6 +30,7 @@ nox.options.sessions = ["lint", "tests", "test", "isolated", "docs", "lowest", "
 KEEP_COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 # One thread a process: the tests' tensors are small, and the processes share the cores.
 QUIET = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **KEEP_COMPILED}
+FAST = ("-m", "not slow")  # where tests run a second time, with other packages installed
 
 
 @nox.session
@@ -51,9 +52,9 @@ def tests(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def test(session: nox.Session, package: str) -> None:
-    """One package's tests where only it and the core are installed."""
+    """One package's fast tests where only it and the core are installed."""
     install(session, packages=sorted({"core", package}), groups=("test",))
-    pytest(session, f"packages/{package}/tests", *session.posargs)
+    pytest(session, f"packages/{package}/tests", *FAST, *session.posargs)
 
 
 @nox.session
@@ -170,8 +171,9 @@ def lowest(session: nox.Session, package: str) -> None:
     session.install(*from_below, "--constraint", "constraints.txt", *wanted)
     session.install("--constraint", "constraints.txt", *group("test"), *group("test", pyproject_of(package)))
     session.run("uv", "pip", "list", external=True)
-    fast = ("-m", "not slow", "--ignore-glob", "*conformance*")  # the kit came with 0.2
-    pytest(session, *chosen, *fast, *session.posargs)
+    pytest(
+        session, *chosen, *FAST, "--ignore-glob", "*conformance*", *session.posargs
+    )  # the kit came with 0.2
 
 
 def oldest_core(session: nox.Session, package: str) -> str:
