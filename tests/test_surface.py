@@ -129,6 +129,18 @@ def with_how(field: str, how: str) -> Callable[[dict[str, Any]], None]:
             "gather_tokens.tokens_BND is gone",
         ),
         ("hooks", "spectranet_log", without("arguments", "run_dir"), "spectranet_log.run_dir is gone"),
+        (
+            "kit",
+            "ModalityConformance",
+            without("fields", "mask_step"),
+            "ModalityConformance.mask_step is gone",
+        ),
+        (
+            "kit",
+            "ObjectiveConformance",
+            with_part("fields", "scale", "by name, required"),
+            "ObjectiveConformance.scale is new and required: who does not give it fails",
+        ),
     ],
 )
 def test_each_kind_of_break_is_found(
@@ -140,9 +152,19 @@ def test_each_kind_of_break_is_found(
     assert record.breaks(RECORDED, changed) == [line]
 
 
-@pytest.mark.parametrize("section", ["names", "hooks"])
+@pytest.mark.parametrize("section", ["names", "hooks", "kit"])
 def test_every_name_and_every_hook_is_missed(section: str) -> None:
     assert record.breaks(RECORDED, NOW | {section: {}}) == [f"{name} is gone" for name in RECORDED[section]]
+
+
+def test_what_a_suite_lets_its_subclass_set_is_documented() -> None:
+    page = (PROGRAM.parents[2] / "docs" / "authors" / "testing.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    suites = [entry for entry in NOW["kit"].values() if entry["kind"] == "conformance"]
+
+    assert len(suites) == 2
+    for setting in {name for suite in suites for name in suite["fields"]}:
+        assert any(f"`{setting}`" in row.split(" | ")[0] for row in rows), f"{setting} is in no table"
 
 
 @pytest.mark.parametrize(

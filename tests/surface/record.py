@@ -3,7 +3,8 @@
     python tests/surface/record.py           # write down what is new
     python tests/surface/record.py --show    # print the surface as it is now
 
-The surface is every name in ``spectranet.__all__`` and every hook. It only grows: what is recorded in
+The surface is every name in ``spectranet.__all__``, every hook, and what a plugin's tests take from
+``spectranet.testing``. It only grows: what is recorded in
 ``v1.json`` stays as it is, since published plugins rely on it and nobody here can edit those. This program
 adds, and refuses to write down a break. Why: docs/authors/compatibility.md
 """
@@ -21,7 +22,7 @@ from typing import Any
 import pluggy
 
 import spectranet
-from spectranet import hookspecs
+from spectranet import hookspecs, testing
 
 RECORDED = Path(__file__).parent / "v1.json"
 
@@ -43,7 +44,8 @@ def read_surface() -> Surface:
         for name in sorted(vars(hookspecs))
         if name.startswith("spectranet_")
     }
-    return {"names": names, "hooks": hooks}
+    kit = {name: _described(getattr(testing, name)) for name in sorted(testing.__all__)}
+    return {"names": names, "hooks": hooks, "kit": kit}
 
 
 def _described(thing: Any) -> Entry:
@@ -54,6 +56,8 @@ def _described(thing: Any) -> Entry:
     if issubclass(thing, Exception):
         ours = [base.__name__ for base in thing.__mro__[1:] if base not in (object, BaseException)]
         return {"kind": "exception", "bases": dict.fromkeys(ours, "base"), "members": _members(thing)}
+    if thing.__name__.endswith("Conformance"):
+        return {"kind": "conformance", "fields": _settings(thing)}
     members = {"members": found} if (found := _members(thing)) else {}
     if dataclasses.is_dataclass(thing):
         frozen = thing.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -68,6 +72,16 @@ def _fields(cls: Any) -> dict[str, str]:
         + ("required" if each.default is nothing and each.default_factory is nothing else "optional")
         for each in dataclasses.fields(cls)
         if each.init
+    }
+
+
+def _settings(suite: type) -> dict[str, str]:
+    """What a suite of the kit lets its subclass set: the attributes that it declares."""
+    declared = [name for base in suite.__mro__ for name in vars(base).get("__annotations__", {})]
+    return {
+        name: f"by name, {'optional' if hasattr(suite, name) else 'required'}"
+        for name in sorted(set(declared))
+        if not name.startswith("_") and name != "kind"  # which is the suite's own
     }
 
 
