@@ -95,7 +95,10 @@ def section(package: str, version: Version, root: Path) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    if done.returncode:  # nothing is released where git cannot say what is tagged and what is changed
+        sys.exit(f"error: git {' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def main() -> None:

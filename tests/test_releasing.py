@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,15 @@ def test_the_changelog_begins_with_what_is_released(clone: Path) -> None:
     assert refusal(clone, "spectranet-core-v9.1.0") == [
         "packages/core/CHANGELOG.md begins with 9.0.0 rather than 9.1.0."
     ]
+
+
+def test_what_is_no_clone_releases_nothing(clone: Path) -> None:
+    shutil.rmtree(clone / ".git")
+
+    done = check(clone, "spectranet-core-v9.1.0")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: git tag --list spectranet-core-v9.1.0: fatal: not a git repository")
 
 
 @pytest.mark.parametrize("tag", ["v0.2.0", "spectranet-lidar-v0.2.0", "spectranet-core-0.2.0"])
