@@ -149,10 +149,10 @@ def run_script(session: nox.Session, script: Path, *arguments: str) -> None:
     session.run("python", str(script), str(DIST), *arguments, env=QUIET | found_here)
 
 
-# Of the core's tests those that lean on its requirements: tables, files, configuration, stores, arithmetic.
+# Of the core's tests those that lean on its requirements: tables, files, configuration, stores.
 LEAN_ON_LIBRARIES = (
-    "builtin", "checkpoint", "cli", "config", "cross_entropy", "data_readers", "data_remote", "data_store",
-    "decoder", "plain_yaml", "plan", "plugins", "report", "sinks", "step",
+    "builtin", "checkpoint", "cli", "config", "data_readers", "data_remote", "data_store", "plain_yaml",
+    "plan", "plugins", "report", "sinks", "step",
 )  # fmt: skip
 
 
