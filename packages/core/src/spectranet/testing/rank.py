@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import sys
 import traceback
 from pathlib import Path
@@ -19,8 +20,8 @@ def _be_a_rank(work: str, folder: Path) -> None:
     from spectranet.train.distributed import leave, start_world
 
     world = start_world("cpu", threads=1)
-    case = json.loads((folder / "case.json").read_text())
     try:
+        case = pickle.loads((folder / "case.pickle").read_bytes())
         outcome, code = {"returned": lazy(work)(case, world)}, 0
     except BrokenClauseError as broken:
         outcome, code = {"raised": str(broken)}, 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -24,27 +25,34 @@ def on_ranks(work: str, case: Mapping[str, Any], *, ranks: int = 2, timeout_s: f
 
     Args:
         work: ``module:function``; called with ``(case, world: World)`` on each rank, returns JSON.
-        case: JSON: what the ranks must know to make the same things, such as plugin, name and options.
+        case: what the ranks must know to make the same things, such as plugin, name and options; pickles.
 
     Raises:
-        BrokenClauseError: a rank raised, or did not end cleanly or in time; says what and where.
+        BrokenClauseError: a rank raised, or did not end cleanly or in time; says what and where. Of several
+            ranks the one that failed first, since others fail for want of it.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "case.json").write_text(json.dumps(dict(case)))
+        (folder / "case.pickle").write_bytes(_pickled(case))
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
         command = ["-m", *launcher, "-m", "spectranet.testing.rank", work, name]
         code, printed = _finish([sys.executable, *command], timeout_s)
-        for rank in range(ranks):
-            told = folder / f"{rank}.json"
-            outcome = json.loads(told.read_text()) if told.exists() else {}
+        for told in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+            outcome = json.loads(told.read_text())
             if "raised" in outcome:
-                raise BrokenClauseError(f"rank {rank} of {ranks}: {outcome['raised']}")
+                raise BrokenClauseError(f"rank {told.stem} of {ranks}: {outcome['raised']}")
         if code != 0:
             how = f"did not end within {timeout_s:.0f} s" if code is None else f"ended with exit code {code}"
             last = "\n    ".join(printed.splitlines()[-15:])
             raise BrokenClauseError(f"{ranks} ranks {how}; their last lines:\n    {last}")
         return json.loads((folder / "0.json").read_text())["returned"]
+
+
+def _pickled(case: Mapping[str, Any]) -> bytes:
+    try:
+        return pickle.dumps(dict(case))
+    except Exception as error:
+        raise BrokenClauseError(f"ranks cannot be sent {dict(case)!r:.200}: {error}") from error
 
 
 def _finish(command: list[str], timeout_s: float) -> tuple[int | None, str]:
