@@ -14,23 +14,29 @@ from spectranet import Batch, BuildContext, Encoded, Loss, Objective, Queries
 from spectranet.testing import ConformanceError, ObjectiveConformance
 from spectranet_objectives.captioning import Captioning
 
+two_ranks = pytest.mark.slow(ObjectiveConformance.test_loss_is_the_same_on_two_ranks)
+
 
 class TestMmm(ObjectiveConformance):
     plugin, name = "objectives", "mmm"
+    test_loss_is_the_same_on_two_ranks = two_ranks
 
 
 class TestContrastive(ObjectiveConformance):
     plugin, name = "objectives", "contrastive"
     options: ClassVar = {"width": 16}
+    test_loss_is_the_same_on_two_ranks = two_ranks
 
 
 class TestTemporal(ObjectiveConformance):
     plugin, name = "objectives", "temporal"
     options: ClassVar = {"width": 16}
+    test_loss_is_the_same_on_two_ranks = two_ranks
 
 
 class TestCaptioning(ObjectiveConformance):
     plugin, name = "objectives", "captioning"
+    test_loss_is_the_same_on_two_ranks = two_ranks
 
 
 # -------------------------------------------------------- the clause that only causal objectives can break
