@@ -46,6 +46,14 @@ def test_a_good_objective_keeps_every_clause(field: Field, name: str) -> None:
     assert broken_by(f"keeping_{name}", name) == {}
 
 
+def test_a_module_may_be_called_like_a_method_of_the_other_kind(field: Field) -> None:
+    field.plant(
+        "recall", "criterion", *in_match("self.scale =", "self.loss = nn.Identity()\n        self.scale =")
+    )
+
+    assert failure("criterion", "match", "methods-of-its-kind") == ""
+
+
 class Plant(NamedTuple):
     clause: str
     says: str
@@ -87,7 +95,7 @@ FULL = "torch.promote_types(states.dtype, torch.float32)"
 PLANTS = {
     "a parameter that is never set": Plant(
         "init-weights-fills-everything",
-        "held before: offset",
+        "or drawn without the seed: offset",
         in_recall(
             "self.names = names\n", "self.names = names\n        self.offset = nn.Parameter(torch.empty(4))\n"
         ),
@@ -198,6 +206,56 @@ PLANTS = {
             "loss = head(states, one)", "return Loss(loss.sum / loss.weight * loss.weight, loss.weight)"
         ),
     ),
+    "a metric that is no number": Plant(
+        "loss-is-a-sum-and-a-weight",
+        "metric 'states' of 'recall.audio' is no number",
+        with_loss("loss = head(states, one)", "return Loss(loss.sum, loss.weight, {'states': states})"),
+    ),
+    "noise in fp32": Plant(
+        "loss-draws-nothing",
+        "when it is computed again",
+        with_loss(
+            "loss = head(states, one)",
+            "noise = 4e-6 * torch.rand(()) if loss.sum.dtype is torch.float32 else 0",
+            "return Loss(loss.sum * (1 + noise), loss.weight)",
+        ),
+    ),
+    "a constant": Plant(
+        "ten-steps-reduce-the-loss",
+        "the loss before and after each step: 3.704, 3.704",
+        with_loss(
+            "loss = head(states, one)", "return Loss(0 * loss.sum + 1.2345 * loss.weight, loss.weight)"
+        ),
+    ),
+    "parameters that are replaced": Plant(
+        "after-step-keeps-the-parameters",
+        "other parameters than before: asks.audio",
+        in_recall(
+            "    def asked(self",
+            "    def after_step(self) -> None:\n        for name, ask_D in self.asks.items():\n"
+            "            self.asks[name] = nn.Parameter(ask_D.clone())\n\n    def asked(self",
+        ),
+    ),
+    "a head that costs nothing": Plant(
+        "heads-flops-are-counted",
+        "it declares 0, torch counts",
+        in_match(
+            "    def embed(self",
+            "    def flops(self, batch: Batch) -> int:\n        return 0\n\n    def embed(self",
+        ),
+        "match",
+    ),
+    "an option for a modality that nobody reads": Plant(
+        "missing-modality-is-named",
+        "target_modality = 'nowhere' is accepted",
+        (
+            Change(
+                "plugin.py",
+                "    modalities: list[str]",
+                '    target_modality: str | None = option(None, "asked for")\n    modalities: list[str]',
+            ),
+        ),
+    ),
     "a memory that nobody has": Plant(
         "queries-are-well-formed",
         "it reads memory, which is no modality",
@@ -229,6 +287,7 @@ def test_each_fault_breaks_its_clause_alone(field: Field, fault: str) -> None:
     assert plant.says in said
 
 
+@pytest.mark.slow
 def test_a_rank_that_counts_more_than_another_is_found_on_two_ranks(field: Field) -> None:
     fault = with_loss(
         "loss, group = head(states, one), torch.distributed",

@@ -17,7 +17,7 @@ from spectranet.data.pipeline import Sample, View, Viewer
 from spectranet.testing.modality.tower import CLEAN, Rubbish, Tower, built, fixed_normal, initialised
 from spectranet.testing.package.conformance import PackageConformance
 
-__all__ = ["ModalityCase", "difference", "projected", "rows_of", "valid_tokens"]
+__all__ = ["ModalityCase", "projected", "rows_of", "sample_difference"]
 
 _EXAMPLES = 8
 _SAMPLES = 4
@@ -47,11 +47,6 @@ class ModalityCase(PackageConformance):
     def modality(cls) -> Modality:
         declared: Modality = cls.declaration()
         return declared
-
-    @classmethod
-    def config(cls, **options: Any) -> Any:
-        """The modality's options: defaults, the class's ``options``, then ``options``."""
-        return cls.modality().config(**{**cls.options, **options})
 
     @classmethod
     def trunk_config(cls) -> Any:
@@ -118,13 +113,18 @@ def rows_of(batch: ModalityBatch, start: int, stop: int) -> ModalityBatch:
     return ModalityBatch(data={name: tensor[start:stop] for name, tensor in batch.data.items()}, **cut)
 
 
-def valid_tokens(encoded: Encoded, row: int) -> Tensor:
-    """The tokens of one sample without padding, and its pooled vector: (V + 1, D)."""
-    return torch.cat([encoded.tokens_BND[row][encoded.valid_BN[row]], encoded.pooled_BD[row : row + 1]])
+def sample_difference(found: Encoded, row: int, expected: Encoded, expected_row: int) -> float:
+    """How far one sample's encoding is from what it should be, padding aside.
+
+    The largest difference of its tokens as a share of the largest of them, or of its pooled vector as a
+    share of that, whichever is more: neither hides behind the other's scale. Infinite where something is not
+    finite.
+    """
+    tokens = (one.tokens_BND[at][one.valid_BN[at]] for one, at in ((found, row), (expected, expected_row)))
+    return max(_difference(*tokens), _difference(found.pooled_BD[row], expected.pooled_BD[expected_row]))
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
-    """The largest, as a share of the largest expected number; infinite where one is not finite."""
+def _difference(found: Tensor, expected: Tensor) -> float:
     if found.shape != expected.shape or not bool(found.isfinite().all()):
         return float("inf")
     largest = float(expected.abs().max()) if expected.numel() else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -48,18 +49,25 @@ class DataClauses(ModalityCase):
         """What the training transform makes of a sample depends on the sample and on the generator that it
         is given, on nothing else.
 
-        The same example is transformed twice with generators of one seed, by one transform and by another
-        that is built like it. Draw from ``rng`` alone, not from numpy's or Python's global generator, and
-        keep nothing from one sample to the next.
+        All examples are decoded and transformed, and then again in reverse, with generators of one seed, by
+        the same transform and by another that is built like it; what came out first must still be as it was.
+        Draw from ``rng`` alone, not from numpy's or Python's global generator, keep nothing from one sample
+        to the next, and give each its own memory.
         """
         modality = self.modality()
         one, other = (modality.build_transform(self.config(), True) for _ in range(2))
-        for content in self.examples():
-            first = one(modality.decode(content), np.random.default_rng(3))
+        first, kept = [], []
+        for raw in [modality.decode(content) for content in self.examples()]:
+            first.append(one(raw, np.random.default_rng(3)))
+            kept.append(copy.deepcopy(first[-1]))
+        for content, expected in reversed(list(zip(self.examples(), kept, strict=True))):
             for transform in (one, other):
                 again = transform(modality.decode(content), np.random.default_rng(3))
-                differing = same_values(first, again)
+                differing = same_values(expected, again)
                 require(not differing, f"{differing} between two calls with generators of one seed")
+        for before, now in zip(kept, first, strict=True):
+            differing = same_values(before, now)
+            require(not differing, f"{differing} after other samples were transformed: they share memory")
 
     @clause
     def test_evaluation_transform_is_fixed(self) -> None:
@@ -147,9 +155,33 @@ class DataClauses(ModalityCase):
         require(max(counts) < tokens, f"{found}: nothing is left to look at")
 
     @clause
+    def test_ids_fit_the_vocabulary(self) -> None:
+        """A modality made of discrete ids declares ``vocab_size``, and collates ``data["ids"]``, int64
+        (B, N), all from 0 to below ``vocab_size(config)``, also at padding.
+
+        Read from a ragged batch. Objectives that write, such as captioning, embed these ids and predict them
+        by a table of this size: pad with an id of the vocabulary, not with -1 or -100.
+        """
+        vocab_size = self.modality().vocab_size
+        self.only_where(vocab_size, "it declares no vocab_size, so it is not made of discrete ids")
+        assert vocab_size is not None
+        size, batch = vocab_size(self.config()), self.batch()
+        ids_BN = batch.data.get("ids")
+        require(ids_BN is not None, f"data has {', '.join(batch.data)}, but no ids")
+        assert ids_BN is not None
+        kinds = [(str(ids_BN.dtype), tuple(ids_BN.shape)), ("torch.int64", tuple(batch.valid_BN.shape))]
+        require(kinds[0] == kinds[1], f"data['ids'] is {kinds[0]}, not {kinds[1]}")
+        least, most = int(ids_BN.min()), int(ids_BN.max())
+        require(least >= 0 and most < size, f"the ids go from {least} to {most}, the vocabulary has {size}")
+
+    @clause
     def test_fingerprint_is_fixed(self) -> None:
         """``fingerprint(raw)`` is an unsigned integer of 64 bits, the same for the same bytes, and not the
         same for everything.
+
+        Asked twice of every ``example()``. It is kept beside the data and compared by the bits that differ:
+        return Python's ``int(...)``, not numpy's, made of what is in the sample; ``hash`` of a text or of
+        bytes differs between processes.
         """
         modality = self.modality()
         seen = []
@@ -170,8 +202,8 @@ class DataClauses(ModalityCase):
         Compared with every ``example()``, and put into one batch with it.
         """
         modality = self.modality()
-        if modality.largest is None:
-            return
+        self.only_where(modality.largest, "it declares no largest")
+        assert modality.largest is not None
         values = modality.largest(self.config())
         found = list(flaws(values, modality.temporal))
         require(not found, "; ".join(found))
@@ -188,8 +220,13 @@ class DataClauses(ModalityCase):
         """``describe``, where it is declared, gives finite numbers by name, 0 or 1 for names that end in
         ``_share``; ``preview`` gives things to look at: an ``image`` or ``audio`` with the content of a file,
         a ``text`` with pieces for its tokens, among them all that are hidden.
+
+        ``describe`` is asked of every ``example()``, ``preview`` of a few with hidden tokens. Leave out a
+        fact that a sample lacks rather than say NaN; a picture is the bytes of a PNG, a sound those of a FLAC
+        or WAV, ``Preview("image", content=...)``.
         """
         modality = self.modality()
+        self.only_where(modality.describe or modality.preview, "it declares neither describe nor preview")
         if modality.describe is not None:
             for content in self.examples():
                 for name, number in modality.describe(self.config(), modality.decode(content)).items():

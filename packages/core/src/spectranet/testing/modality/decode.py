@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
 
+from spectranet.contracts import Values
 from spectranet.errors import DecodeError
 from spectranet.testing.clause import clause, require
 from spectranet.testing.modality.case import ModalityCase
@@ -36,21 +37,24 @@ class DecodeClauses(ModalityCase):
         ``DecodeError``, check sizes before memory is taken for them, and numbers for being finite.
         """
         progress = _Progress()
-        thread = threading.Thread(target=self._decode_all, args=(progress,), daemon=True)
+        transform = self.modality().build_transform(self.config(), True)
+        work = (progress, self.examples()[0], transform)
+        thread = threading.Thread(target=self._decode_all, args=work, daemon=True)
         thread.start()
         thread.join(self.decode_within_s)
         require(not thread.is_alive(), f"{progress.doing} is not done after {self.decode_within_s:g} s")
         require(not progress.found, progress.found)
 
-    def _decode_all(self, progress: _Progress) -> None:
-        for what, content in _damaged(self.examples()[0]):
+    def _decode_all(self, progress: _Progress, example: bytes, transform: Callable[..., Values]) -> None:
+        for what, content in _damaged(example):
             progress.doing = what
-            progress.found = progress.found or self._trouble(what, content)
+            progress.found = self._trouble(what, content, transform)
+            if progress.found:
+                return
 
-    def _trouble(self, what: str, content: bytes) -> str:
+    def _trouble(self, what: str, content: bytes, transform: Callable[..., Values]) -> str:
         """What damaged bytes lead to that they must not, empty if nothing."""
         modality = self.modality()
-        transform = modality.build_transform(self.config(), True)
         try:
             values = transform(modality.decode(content), np.random.default_rng(0))
         except DecodeError:

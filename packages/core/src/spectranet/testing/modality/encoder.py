@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import pickle
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +21,7 @@ from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.data.pipeline import View
 from spectranet.model.functional import gather_tokens
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality.case import ModalityCase, difference, rows_of, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, rows_of, sample_difference
 
 __all__ = ["EncoderClauses"]
 
@@ -40,6 +44,10 @@ class EncoderClauses(ModalityCase):
     def test_collate_pads(self) -> None:
         """``collate`` gives a tensor for each name, batch first, padded to the longest sample; it changes no
         sample, for samples may share arrays.
+
+        Given several samples of different lengths, and one alone. Make an array of zeros as long as the
+        longest, copy each sample into its row, and turn that into a tensor; an array of the sample itself
+        must not be resized or written to.
         """
         views = self.views()
         kept = [{name: array.copy() for name, array in view.values.data.items()} for view in views]
@@ -64,6 +72,10 @@ class EncoderClauses(ModalityCase):
         (B, D) in the dtype of the parameters, where D is the encoder's ``width``; a bool mask (B, V), True
         at visible tokens that are no padding; integer positions (B, V, P) and segments (B, V), those of the
         visible tokens.
+
+        Compared with the batch that went in, with parameters in fp32. Pass ``visible_valid_BV`` on as the
+        mask, and take positions and segments from the batch by ``gather_tokens(..., batch.visible_BV)``. A
+        token of your own, such as a class token, may work inside, but does not come out among the tokens.
         """
         batch, width = self.batch(), self.tower().encoder.width
         require(isinstance(width, int), f"the encoder's width is {width!r}, not an int")
@@ -93,6 +105,10 @@ class EncoderClauses(ModalityCase):
     def test_everything_is_finite(self) -> None:
         """Tokens and pooled vectors are finite, also at padding: what is masked out is multiplied by zero
         later, and zero times NaN is NaN.
+
+        Seen in a ragged batch for training and for evaluation, and in a batch of one. Where a row of
+        attention scores may be masked throughout, fill with ``torch.finfo(dtype).min`` instead of minus
+        infinity; divide means by ``count.clamp_min(1)``, and keep zero out of roots and logarithms.
         """
         for views in (self.views(), self.views()[:1], self.views(False)):
             encoded = self.encode(self.batch(views))
@@ -111,6 +127,7 @@ class EncoderClauses(ModalityCase):
         If all examples have one length, the numbers of hidden tokens make the difference.
         """
         views = self.views()
+        self.only_where(max(len(view.hidden_N) for view in views) > 1, "every example is a single token")
         visible = [int((~view.hidden_N).sum()) for view in views]
         require(
             len(set(visible)) > 1,
@@ -123,7 +140,11 @@ class EncoderClauses(ModalityCase):
 
     @clause
     def test_batch_of_one(self) -> None:
-        """A batch may be of one sample, with all of its tokens visible or with one of them only."""
+        """A batch may be of one sample, with all of its tokens visible or with one of them only.
+
+        Shapes are compared, and all must be finite. ``squeeze()`` without a dimension drops the axis of a
+        single sample or token; a variance over a single token is NaN unless ``correction=0``.
+        """
         view = self.views()[0]
         tokens = len(view.hidden_N)
         for visible in (tokens, 1):
@@ -131,9 +152,8 @@ class EncoderClauses(ModalityCase):
             encoded = self.encode(self.batch([replace(view, hidden_N=hidden_N)]))
             found = tuple(encoded.tokens_BND.shape)
             require(found[:2] == (1, visible), f"{visible} visible of {tokens} tokens give tokens of {found}")
-            require(
-                valid_tokens(encoded, 0).isfinite().all(), f"{visible} visible of {tokens} tokens: not finite"
-            )
+            finite = encoded.tokens_BND.isfinite().all() and encoded.pooled_BD.isfinite().all()
+            require(finite, f"{visible} visible of {tokens} tokens: not finite")
 
     @clause
     def test_padding_is_inert(self) -> None:
@@ -149,7 +169,7 @@ class EncoderClauses(ModalityCase):
         views, batch = self.views(), self.batch()
         for row, view in enumerate(views):
             padded, alone = self.encode(rows_of(batch, row, row + 1)), self.encode(self.batch([view]))
-            apart = difference(valid_tokens(padded, 0), valid_tokens(alone, 0))
+            apart = sample_difference(padded, 0, alone, 0)
             own = f"{int((~view.hidden_N).sum())} visible of {len(view.hidden_N)} tokens"
             padded_to = f"padded to {batch.visible_BV.shape[1]} of {batch.valid_BN.shape[1]}"
             found = f"sample {row}, {own}, {padded_to}: tokens differ by {apart:.1e} of the largest"
@@ -166,21 +186,31 @@ class EncoderClauses(ModalityCase):
         together = self.encode(batch)
         for row in range(len(batch.valid_BN)):
             alone = self.encode(rows_of(batch, row, row + 1))
-            apart = difference(valid_tokens(together, row), valid_tokens(alone, 0))
+            apart = sample_difference(together, row, alone, 0)
             found = f"without the others sample {row} of {len(batch.valid_BN)} "
             found += f"differs by {apart:.1e} of the largest"
             require(apart <= self.fp32_within, f"{found}; allowed is {self.fp32_within:.0e}")
 
     @clause
     def test_forward_draws_nothing(self) -> None:
-        """The forward is a function of batch and weights, in training mode too: no dropout, no random masks.
+        """The forward is a function of batch and weights, in training mode too: no dropout, no random masks;
+        and it leaves the batch as it was.
 
         Encoders run twice in a step whose loss needs the whole global batch, and once more where activations
-        are recomputed; all must agree. What is random is drawn in the transform and in ``sample_mask``.
+        are recomputed; all must agree. Here the same batch is encoded twice, and the batch and the global
+        generators of torch, numpy and Python are compared before and after. What is random is drawn in the
+        transform and in ``sample_mask``; write ``x = x - mean`` for ``x -= mean``.
         """
-        first, second = self.encode(self.batch()), self.encode(self.batch())
+        batch = self.batch()
+        before = {name: tensor.clone() for name, tensor in _tensors_of(batch).items()}
+        generators = _generators(stir=True)
+        first, second = self.encode(batch), self.encode(batch)
+        drawn = [name for name, state in _generators().items() if state != generators[name]]
+        require(not drawn, f"a forward changes the global generator of {' and '.join(drawn)}")
+        changed = [name for name, tensor in _tensors_of(batch).items() if not tensor.equal(before[name])]
+        require(not changed, f"a forward writes to {', '.join(changed)} of its batch")
         for row in range(len(first.valid_BN)):
-            apart = difference(valid_tokens(second, row), valid_tokens(first, row))
+            apart = sample_difference(second, row, first, row)
             require(
                 apart == 0, f"two forwards of one batch differ by {apart:.1e} of the largest in sample {row}"
             )
@@ -244,9 +274,35 @@ class EncoderClauses(ModalityCase):
 
 def _counted(case: EncoderClauses, views: Sequence[View]) -> int:
     batch = case.batch(views)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), _without_onednn(), FlopCounterMode(display=False) as counter:
         case.encode(batch)
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Its LSTM is a single operation, whose products the counter does not see."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch warns of TF32 when the flag is read
+        with torch.backends.mkldnn.flags(enabled=False):  # type: ignore[no-untyped-call]
+            yield
+
+
+def _generators(stir: bool = False) -> dict[str, bytes]:
+    """The state of the generators that everybody shares; ``stir``: no longer one that a seed gives."""
+    if stir:
+        torch.rand(1), np.random.random(), random.random()
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": pickle.dumps(np.random.get_state()),
+        "Python": pickle.dumps(random.getstate()),
+    }
+
+
+def _tensors_of(batch: ModalityBatch) -> dict[str, Tensor]:
+    """By name, ``data['pixels']`` or ``visible_BV``."""
+    own = {name: tensor for name, tensor in vars(batch).items() if isinstance(tensor, Tensor)}
+    return own | {f"data['{name}']": tensor for name, tensor in batch.data.items()}
 
 
 def _require_places(name: str, found: Tensor, of_batch: Tensor, batch: ModalityBatch) -> None:

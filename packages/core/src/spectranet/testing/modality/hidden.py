@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality.case import ModalityCase, difference, projected, rows_of, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, projected, rows_of, sample_difference
 
 __all__ = ["HiddenClauses"]
 
@@ -73,6 +73,8 @@ class HiddenClauses(ModalityCase):
     def _half_hidden(cls) -> list[ModalityBatch]:
         """Samples one by one: padding repeats the first token, hidden or not, and is another clause's."""
         sample_mask = cls.modality().sample_mask
+        several = any(len(view.hidden_N) > 1 for view in cls.views())
+        cls.only_where(several, "every example is a single token")
         views = [
             replace(view, hidden_N=sample_mask(view.values, 0.5, np.random.default_rng(i)))
             for i, view in enumerate(cls.views())
@@ -83,8 +85,7 @@ class HiddenClauses(ModalityCase):
 
 
 def _apart(one: Encoded, other: Encoded) -> float:
-    pairs = ((valid_tokens(other, row), valid_tokens(one, row)) for row in range(len(one.valid_BN)))
-    return max(difference(*pair) for pair in pairs)
+    return max(sample_difference(other, row, one, row) for row in range(len(one.valid_BN)))
 
 
 def _swapped(batch: ModalityBatch) -> ModalityBatch:
@@ -157,7 +158,7 @@ def _by_gradient(
 def _by_trial(encode: Callable[[ModalityBatch], Encoded], batch: ModalityBatch, name: str) -> Tensor:
     """Those of one sample that, one at a time, make a difference where another number is put."""
     whole = batch.data[name]
-    before = valid_tokens(encode(batch), 0)
+    before = encode(batch)
     elements = whole.numel()
     other_E = whole.flatten()[torch.randperm(elements, generator=torch.Generator().manual_seed(0))]
     matters = []
@@ -168,7 +169,7 @@ def _by_trial(encode: Callable[[ModalityBatch], Encoded], batch: ModalityBatch, 
         tried[torch.arange(len(places)), places] = other_E[places]
         many.data[name] = tried.view(len(places), *whole.shape[1:])
         encoded = encode(many)
-        matters += [difference(valid_tokens(encoded, row), before) > _SAME for row in range(len(places))]
+        matters += [sample_difference(encoded, row, before, 0) > _SAME for row in range(len(places))]
     return torch.tensor(matters).view(whole.shape)
 
 

@@ -10,7 +10,7 @@ import torch
 from spectranet.config.schema import TrainConfig
 from spectranet.contracts import Encoded, ModalityBatch
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality.case import ModalityCase, difference, projected, rows_of, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, projected, rows_of, sample_difference
 from spectranet.testing.modality.tower import Tower
 from spectranet.testing.ranks import on_ranks
 
@@ -65,7 +65,7 @@ def compare(case: Mapping[str, Any], world: World) -> dict[str, float]:
     encoded, total = root(mine_of_rank)
     total.backward()
     for row in range(half):
-        apart = difference(valid_tokens(encoded, row), valid_tokens(expected_of_rank, row))
+        apart = sample_difference(encoded, row, expected_of_rank, row)
         require(apart <= cls.fp32_within, f"tokens differ by {apart:.1e} of the largest from one process's")
     return {"gradient": _compare_gradients(sharded, whole, world, cls.fp32_within)}
 

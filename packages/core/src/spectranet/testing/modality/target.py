@@ -23,6 +23,10 @@ class TargetClauses(ModalityCase):
     def test_target_loss_is_sum_and_weight(self) -> None:
         """The target head gives a ``Loss``: a finite scalar sum in fp32 at least, also where its parameters
         and the states are bfloat16, and as weight the number of valid hidden tokens.
+
+        Given a ragged batch in each of the two types. Compute the error of ``self.out(states).float()``, of
+        each token the mean over its components, set it to 0 with ``masked_fill(~hidden_valid_BH, 0)``, and
+        sum; the weight is ``hidden_valid_BH.sum()``. The core divides, so a mean here would be divided twice.
         """
         batch, tower = self.batch(), self.new_tower()
         hidden = int(batch.hidden_valid_BH.sum())
@@ -42,6 +46,9 @@ class TargetClauses(ModalityCase):
     def test_target_ignores_padding(self) -> None:
         """The sum over a batch is that over its samples one by one, and states at padded places of hidden
         tokens count nothing.
+
+        States of 50 stand at padded places once, and each sample is taken alone once. Where the error is
+        normalised (over a patch, say), do so within the token, not over the batch; mask before the sum.
         """
         batch, tower = self.batch(), self.tower()
         states_BHD = fixed_normal(*batch.hidden_BH.shape, DECODER_WIDTH)
@@ -58,7 +65,12 @@ class TargetClauses(ModalityCase):
 
     @clause
     def test_target_of_nothing_is_zero(self) -> None:
-        """Where nothing is hidden the head gives 0 with weight 0, and a gradient can be asked for."""
+        """Where nothing is hidden the head gives 0 with weight 0, and a gradient can be asked for.
+
+        Given a batch without a hidden token, states (B, 0, D). The gradient must then be 0 and finite: a sum
+        over no tokens is, a mean over none is NaN. ``torch.zeros(())`` as the sum has no gradient, and a
+        rank that returned it would leave the others waiting.
+        """
         tower = self.new_tower()
         views = [replace(view, hidden_N=np.zeros_like(view.hidden_N)) for view in self.views()]
         batch = self.batch(views)
@@ -74,22 +86,20 @@ class TargetClauses(ModalityCase):
     def test_target_flops_are_declared(self) -> None:
         """``flops(hidden tokens)``, where the head has it, is within 10 % of its matrix products, a
         multiplication and an addition counting as two.
+
+        Counted by torch's ``FlopCounterMode`` on the sample with the most hidden tokens. A head of one linear
+        layer has ``2 * hidden * in_features * out_features``; without ``flops`` it is left out of MFU.
         """
-        tower, batch = self.tower(), self.batch()
-        if not hasattr(tower.head, "flops"):
-            return
-        whole = self._hidden_alike(batch)
+        tower = self.tower()
+        self.only_where(hasattr(tower.head, "flops"), "the target head declares no flops")
+        # One sample, so that nothing is padding.
+        whole = self.batch([max(self.views(), key=lambda view: int(view.hidden_N.sum()))])
         declared = float(tower.head.flops(whole.hidden_BH.numel()))  # type: ignore[operator]
         counted = _counted(tower, whole)
         found = (
             f"{whole.hidden_BH.numel()} hidden tokens: {declared:,.0f} are declared, {counted:,.0f} counted"
         )
         require(abs(declared - counted) <= self.flops_within * counted, found)
-
-    def _hidden_alike(self, batch: ModalityBatch) -> ModalityBatch:
-        """One sample, so that nothing is padding."""
-        view = max(self.views(), key=lambda view: int(view.hidden_N.sum()))
-        return self.batch([view])
 
 
 def _counted(tower: Tower, batch: ModalityBatch) -> int:

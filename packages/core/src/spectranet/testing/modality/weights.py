@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from spectranet.testing.clause import clause, require
-from spectranet.testing.modality.case import ModalityCase, difference, projected, valid_tokens
+from spectranet.testing.modality.case import ModalityCase, projected, sample_difference
 from spectranet.testing.modality.tower import Rubbish, built, tensors_of
 
 __all__ = ["WeightClauses"]
@@ -100,8 +100,8 @@ class WeightClauses(ModalityCase):
 
     @clause
     def test_state_dict_round_trips(self) -> None:
-        """A state dict, saved and loaded into a network of another seed, gives the same tensors and the same
-        tokens, bit for bit.
+        """A state dict, saved and loaded into a network of another seed, gives the same tensors, the same
+        tokens and the same loss of the target head, bit for bit.
 
         What a forward uses is in parameters, in persistent buffers, or the same after every ``init_weights``.
         """
@@ -116,14 +116,21 @@ class WeightClauses(ModalityCase):
         batch = self.batch()
         with torch.no_grad():
             expected, found = tower(batch), other(batch)
+            losses = [float(each.target_loss(batch).sum) for each in (tower, other)]
         for row in range(len(expected.valid_BN)):
-            apart = difference(valid_tokens(found, row), valid_tokens(expected, row))
+            apart = sample_difference(found, row, expected, row)
             require(apart == 0, f"tokens of sample {row} differ by {apart:.1e} of the largest after loading")
+        require(
+            losses[0] == losses[1], f"the head's loss is {losses[0]:.6g}, and {losses[1]:.6g} after loading"
+        )
 
     @clause
     def test_shard_units_occur(self) -> None:
         """``shard_units()`` gives classes of modules that occur in the encoder or its trunk: what FSDP
         gathers and what activation checkpointing computes again one by one, mostly the blocks.
+
+        The network is built with the test's ``options`` and searched for them; an empty tuple says that the
+        whole is one unit. Return the classes, ``(Block,)``, not their names nor instances.
         """
         tower, units = self.tower(), self.modality().shard_units()
         kinds = all(isinstance(unit, type) and issubclass(unit, nn.Module) for unit in units)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -38,11 +38,6 @@ class ObjectiveCase(PackageConformance):
         return declared
 
     @classmethod
-    def config(cls, **options: Any) -> Any:
-        """The objective's options: defaults, the class's ``options``, then ``options``."""
-        return cls.objective().config(**{**cls.options, **options})
-
-    @classmethod
     def context(cls) -> BuildContext:
         return make_context(cls.modalities)
 
@@ -66,14 +61,10 @@ class ObjectiveCase(PackageConformance):
     @classmethod
     def only_local(cls) -> None:
         """Leave out a clause that means nothing for a loss over the global batch."""
-        if cls.objective().needs_global_batch:
-            _skip("of objectives that look at one micro-batch; this one needs the global batch")
-
-    @classmethod
-    def only_where(cls, holds: object, otherwise: str) -> None:
-        """Leave out a clause about something that the objective need not have."""
-        if not holds:
-            _skip(otherwise)
+        looks_at_one = not cls.objective().needs_global_batch
+        cls.only_where(
+            looks_at_one, "of objectives that look at one micro-batch; this one needs the global batch"
+        )
 
 
 def build_on_meta(objective: Objective, config: Any, context: BuildContext) -> Any:
@@ -95,9 +86,3 @@ def filled(module: Any, poison: float) -> Any:
 def require_finite(what: str, losses: Mapping[str, Loss]) -> None:
     for term, loss in losses.items():
         require(torch.isfinite(loss.sum), f"{what}: the sum of '{term}' is {number(loss.sum)}")
-
-
-def _skip(why: str) -> NoReturn:
-    import pytest
-
-    pytest.skip(why)

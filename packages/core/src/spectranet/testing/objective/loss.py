@@ -213,14 +213,15 @@ class ObjectiveLoss(ObjectiveCase):
         """
         module = self.build()
         self.only_where(hasattr(module, "after_step"), "it has no after_step")
-        before = {name: (id(one), one.shape, one.dtype) for name, one in module.named_parameters()}
+        before = dict(module.named_parameters())
+        kinds = {name: (one.shape, one.dtype) for name, one in before.items()}
         with torch.no_grad():
             module.after_step()
-        after = {name: (id(one), one.shape, one.dtype) for name, one in module.named_parameters()}
-        changed = [name for name in before if before[name] != after.get(name)]
-        require(
-            not changed and len(before) == len(after), f"other parameters than before: {changed or after}"
-        )
+        after = dict(module.named_parameters())
+        same = [name for name in before if before[name] is after.get(name)]
+        kept = [name for name in same if kinds[name] == (after[name].shape, after[name].dtype)]
+        changed = sorted((before.keys() | after.keys()) - set(kept))
+        require(not changed, f"other parameters than before: {', '.join(changed)}")
         odd = [name for name, one in module.named_parameters() if not torch.isfinite(one).all()]
         require(not odd, f"not finite after it: {', '.join(odd)}")
 

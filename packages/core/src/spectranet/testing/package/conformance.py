@@ -68,6 +68,19 @@ class PackageConformance:
         """How failures call it."""
         return f"{cls.name} of plugin '{cls.plugin}'"
 
+    @classmethod
+    def only_where(cls, holds: object, otherwise: str) -> None:
+        """Leave out a clause about what a plugin need not have; ``otherwise`` says what it lacks."""
+        if not holds:
+            import pytest
+
+            pytest.skip(otherwise)
+
+    @classmethod
+    def config(cls, **options: Any) -> Any:
+        """The options that are tested: defaults, the class's ``options``, then ``options``."""
+        return cls.declaration().config(**{**cls.options, **options})
+
     @clause
     def test_one_entry_point(self) -> None:
         """Exactly one entry point of the group ``spectranet.plugins.v1`` offers the plugin.
@@ -294,7 +307,7 @@ def _imports(info: PluginInfo) -> list[tuple[str, Import, bool]]:
     return [
         (f"{name}:{found.line}", found, is_test(name))
         for name, path in own_sources(info)
-        for found in imports(path.read_text(encoding="utf-8"))
+        for found in imports(path.read_text(encoding="utf-8"), name)
     ]
 
 

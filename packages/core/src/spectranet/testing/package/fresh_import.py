@@ -43,11 +43,13 @@ class ImportFacts:
 def import_facts(module: str) -> ImportFacts:
     """Import ``module`` in a fresh process; again if it took long, since the first may have had to compile.
 
+    Not where it loads a framework, which takes long every time.
+
     The CPU time is the least of up to three. It depends little on what else the machine does.
     """
     facts = _import_once(module)
     for _ in range(_ATTEMPTS - 1):
-        if facts.cpu_s < IMPORT_LIMIT_S or facts.error:
+        if facts.cpu_s < IMPORT_LIMIT_S or facts.error or facts.heavy:
             break
         facts = replace(facts, cpu_s=min(facts.cpu_s, _import_once(module).cpu_s))
     return facts

@@ -36,13 +36,13 @@ class Import:
         return f"{self.module}.{self.name}" if self.name else self.module
 
 
-def imports(source: str) -> Iterator[Import]:
+def imports(source: str, filename: str = "<source>") -> Iterator[Import]:
     """Everything that a file imports, at the top, inside functions, for typing, or by address.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is no Python; says which file.
     """
-    tree = ast.parse(source)
+    tree = ast.parse(source, filename)
     core = {
         alias.asname or alias.name
         for node in ast.walk(tree)
