@@ -105,6 +105,19 @@ def test_another_api_major(shelf: Shelf) -> None:
     )
 
 
+def test_a_group_that_only_looks_like_ours(shelf: Shelf) -> None:
+    shelf.modality("lidar")
+    [entry] = shelf.folder.glob("spectranet_lidar-*/entry_points.txt")
+    entry.write_text("[spectranet.plugins]\nlidar = spectranet_lidar.plugin\n")
+
+    assert refusal("lidar") == (
+        "plugin 'lidar' (spectranet-lidar 0.1.0) is offered in the entry-point group 'spectranet.plugins', "
+        "which is not read.\n"
+        '  name the group [project.entry-points."spectranet.plugins.v1"] in its pyproject.toml, '
+        "and install it again"
+    )
+
+
 def test_an_older_api_major(shelf: Shelf) -> None:
     shelf.put("lidar", "raise AssertionError('imported')", version="0.4.1", api=0)
 

@@ -143,9 +143,17 @@ def choose(
         raise PluginError(messages.offered_twice(name, current))
     if offers:
         raise PluginError(messages.other_api(offers[-1], core_info()))
+    if stray := _stray(name):
+        raise PluginError(messages.wrong_group(stray, f"{_GROUP}{PLUGIN_API}"))
     if remembered and name in remembered:
         raise PluginError(messages.uninstalled(name, remembered[name]))
     if name in FIRST_PARTY:
         raise PluginError(messages.not_installed(name, FIRST_PARTY[name].distribution))
     installed = sorted({info.name for info in infos})
     raise PluginError(messages.unknown(name, origin, installed, FIRST_PARTY))
+
+
+def _stray(name: str) -> importlib.metadata.EntryPoint | None:
+    """An entry point of that name in a group that only looks like ours; its plugin would be unknown."""
+    points = importlib.metadata.entry_points(name=name)
+    return next((point for point in points if point.group.startswith("spectranet")), None)

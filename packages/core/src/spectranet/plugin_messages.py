@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from spectranet.errors import did_you_mean
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from spectranet.plugin_discovery import PluginInfo, Remembered
 
 DEFAULT_CHOICE = "the default choice"
@@ -49,6 +51,15 @@ def other_api(info: PluginInfo, core: PluginInfo) -> str:
     return (
         f"{_who(info)} targets plugin API v{info.api}; {core.release} provides v{core.api}.\n"
         f"  look for a newer one:  {install_command('--upgrade ' + older.distribution)}"
+    )
+
+
+def wrong_group(point: EntryPoint, group: str) -> str:
+    release = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    return (
+        f"plugin '{point.name}' ({release}) is offered in the entry-point group '{point.group}', "
+        "which is not read.\n"
+        f'  name the group [project.entry-points."{group}"] in its pyproject.toml, and install it again'
     )
 
 
