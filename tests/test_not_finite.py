@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_port import free_port
 
 from spectranet.config import load_config
 from spectranet.data.loader import TrainStream
@@ -100,10 +100,7 @@ class Corner:
     def train(self, run: str, steps: range, *words: str, root: bool = False) -> tuple[list[int], str]:
         """Two ranks, rank 1 of which fails in ``steps`` (from 1): their exit codes, and what rank 0 says."""
         bad = ",".join(self.keys[step - 1][0] for step in steps)
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            port = probe.getsockname()[1]
-        ranks = []
+        port, ranks = free_port(), []
         for rank in range(2):
             place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
             place |= {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "BAD_KEYS": bad}

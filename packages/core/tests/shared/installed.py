@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +22,8 @@ import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
+
+from free_port import free_port
 
 __all__ = ["Environment", "build_wheel", "run_ranks"]
 
@@ -127,14 +128,11 @@ def run_ranks(
         nodes: how many machines they are on.
     """
     here = len(where) // nodes
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     group = {
         "WORLD_SIZE": str(len(where)),
         "LOCAL_WORLD_SIZE": str(here),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
         "TORCHELASTIC_RUN_ID": "none",
     }
     ranks: list[Popen[str]] = []
