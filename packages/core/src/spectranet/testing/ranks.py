@@ -37,15 +37,23 @@ def on_ranks(work: str, case: Mapping[str, Any], *, ranks: int = 2, timeout_s: f
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
         command = ["-m", *launcher, "-m", "spectranet.testing.rank", work, name]
         code, printed = _finish([sys.executable, *command], timeout_s)
-        for told in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
-            outcome = json.loads(told.read_text())
-            if "raised" in outcome:
-                raise BrokenClauseError(f"rank {told.stem} of {ranks}: {outcome['raised']}")
+        if raised := _first_raised(folder):
+            rank, error = raised
+            raise BrokenClauseError(f"rank {rank} of {ranks}: {error}")
         if code != 0:
             how = f"did not end within {timeout_s:.0f} s" if code is None else f"ended with exit code {code}"
             last = "\n    ".join(printed.splitlines()[-15:])
             raise BrokenClauseError(f"{ranks} ranks {how}; their last lines:\n    {last}")
         return json.loads((folder / "0.json").read_text())["returned"]
+
+
+def _first_raised(folder: Path) -> tuple[str, str] | None:
+    """The rank that raised before all others, and what; None where none did."""
+    for told in sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns):
+        outcome = json.loads(told.read_text())
+        if "raised" in outcome:
+            return told.stem, outcome["raised"]
+    return None
 
 
 def _pickled(case: Mapping[str, Any]) -> bytes:
