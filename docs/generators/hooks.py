@@ -68,7 +68,7 @@ def implementations(text: str, hook: str) -> str:
     }
     needed = {name for node in found for name in _names(node, constants)}
     parts: list[ast.stmt] = [node for name, node in constants.items() if name in needed]
-    return "\n\n".join([*(_source(text, node) for node in parts), *(_source(text, node) for node in found)])
+    return "\n\n\n".join([*(_source(text, node) for node in parts), *(_source(text, node) for node in found)])
 
 
 def _names(node: ast.AST, constants: Mapping[str, ast.Assign]) -> Iterator[str]:
