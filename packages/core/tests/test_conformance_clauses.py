@@ -148,6 +148,12 @@ def test_names_are_anchors_and_every_clause_says_what_is_asked() -> None:
     assert [name for name, text in everything if not asked(text).endswith((".", "!"))] == []
 
 
+def test_every_clause_says_how_it_is_checked_or_mended() -> None:
+    everything = [item for some in clauses().values() for item in some.items()]
+
+    assert [name for name, text in everything if not text.partition("\n\n")[2].strip()] == []
+
+
 def test_the_kit_s_pages_need_no_pytest() -> None:
     program = (
         "import sys; sys.modules.update(pytest=None, packaging=None); import spectranet.testing.__main__ as m"
