@@ -97,7 +97,6 @@ def wheels(session: nox.Session) -> None:
     wheels and runs in an empty folder away from the sources. It may install: before the next one the
     environment is put right.
     """
-    session.chdir(session.create_tmp())
     if not session.posargs:
         alone(session, [wheel_of("core")], "tides")
         for plugin in PACKAGES[1:]:
@@ -145,6 +144,12 @@ def only(session: nox.Session, wheels: Sequence[Path]) -> None:
 
 
 def run_script(session: nox.Session, script: Path, *arguments: str) -> None:
+    """In an empty folder, away from the sources."""
+    session.chdir(ROOT)  # what nox names is relative to it
+    here = ROOT / session.create_tmp() / script.stem
+    shutil.rmtree(here, ignore_errors=True)
+    here.mkdir()
+    session.chdir(here)
     found_here = {"PIP_FIND_LINKS": str(DIST), "UV_FIND_LINKS": str(DIST)}
     session.run("python", str(script), str(DIST), *arguments, env=QUIET | found_here)
 
@@ -208,7 +213,6 @@ def release(session: nox.Session) -> None:
     wheels = [wheel_of(package, made)]
     if package != "core":
         wheels.insert(0, Path(oldest_core(session, package)))
-    session.chdir(session.create_tmp())
     alone(session, wheels, *([] if package == "core" else [package]), "tides")
     session.log(f"ready: {', '.join(sorted(path.name for path in made.iterdir()))}; notes in {notes}")
 
