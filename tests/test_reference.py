@@ -73,6 +73,6 @@ def test_an_excerpt_has_what_it_names_and_nothing_else() -> None:
 
     assert (
         generate.hooks.implementations(text, "hook")
-        == "A = 1\n\nB = [A]\n\n@mark\ndef hook(self):\n    return B"
+        == "A = 1\n\n\nB = [A]\n\n\n@mark\ndef hook(self):\n    return B"
     )
     assert generate.hooks.implementations(text, "other") == ""

@@ -183,3 +183,10 @@ def test_what_a_hook_returns_is_checked(shelf: Shelf, returned: str, words: str)
     shelf.put("lidar", DECLARATIONS + bare + hook)
 
     assert words in refusal("lidar")
+
+
+def test_an_objective_must_have_a_weight(shelf: Shelf) -> None:
+    hook = "@hookimpl\ndef spectranet_objectives():\n    return [objective('match', Options)]\n"
+    shelf.put("lidar", DECLARATIONS + hook)
+
+    assert "Options has no 'weight: float', the factor of its losses" in refusal("lidar")

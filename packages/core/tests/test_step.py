@@ -12,7 +12,7 @@ import toy
 from launch import launch
 from toy_run import micro_batches, toy_config, toy_model
 
-from spectranet import Rows
+from spectranet import PluginError, Rows
 from spectranet.config.schema import OptimizerConfig
 from spectranet.model.build import Parts, build_model
 from spectranet.train.objective_pass import ObjectivePass
@@ -96,6 +96,13 @@ def test_encoders_may_give_slices_without_a_warning(monkeypatch, recwarn):
         _, encoded = model("embed", ("pair",), micro_batches(world, 1)[0])
     assert encoded["left"].tokens_BND._is_view()
     assert not [str(each.message) for each in recwarn if "view" in str(each.message)]
+
+
+def test_an_encoder_that_gives_something_else_is_named(monkeypatch):
+    monkeypatch.setattr(toy.ToyEncoder, "forward", lambda encoder, inputs: {"tokens": None})
+    model, _, world = toy_model()
+    with pytest.raises(PluginError, match=r"modality 'left' returned dict; the contract asks for"):
+        model("embed", ("pair",), micro_batches(world, 1)[0])
 
 
 def test_where_nobody_asks_no_decoder_is_built():

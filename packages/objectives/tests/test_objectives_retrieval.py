@@ -146,6 +146,37 @@ def test_a_model_without_contrast_is_an_error_that_says_what_to_do() -> None:
         evaluate(model, FakeData(PAIRS), RetrievalConfig())
 
 
+class OfSamples(FakeModel):
+    """An objective of somebody else, whose identities are (sample,)."""
+
+    objective, again = "mine", 1
+
+    def embed(self, objective: str, batch: Batch) -> dict[str, Rows]:
+        assert objective == self.objective
+        rows = super().embed("contrastive", batch)
+        return {
+            name: Rows(one.vectors_RE.repeat(self.again, 1), one.ids_RI[:, :1].repeat(self.again, 1))
+            for name, one in rows.items()
+        }
+
+
+def test_another_objective_may_be_compared_whose_samples_are_each_an_item() -> None:
+    model = OfSamples({"audio": CLIPS, "text": WORDS})
+    model.objectives = {"mine": None}
+    figures = evaluate(model, FakeData(PAIRS), RetrievalConfig(objective="mine"))
+    assert figures["digits/audio-text/candidates"] == len(PAIRS)
+
+    with pytest.raises(ConfigError, match=r"'contrastive', which this model lacks"):
+        evaluate(model, FakeData(PAIRS), RetrievalConfig())
+
+
+def test_several_rows_of_a_sample_are_no_gallery() -> None:
+    model = OfSamples({"audio": CLIPS, "text": WORDS})
+    model.objectives, model.again = {"mine": None}, 2
+    with pytest.raises(ConfigError, match="'mine' has several rows of one"):
+        evaluate(model, FakeData(PAIRS), RetrievalConfig(objective="mine"))
+
+
 def test_samples_without_a_partner_are_left_out() -> None:
     one = Rows(torch.eye(2), torch.tensor([[0, 10], [1, 11]]))
     other = Rows(torch.eye(2), torch.tensor([[5, 20], [6, 21]]))

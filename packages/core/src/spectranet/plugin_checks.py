@@ -17,6 +17,7 @@ import pluggy
 
 from spectranet import hookspecs
 from spectranet import plugin_messages as messages
+from spectranet.contracts import Objective
 from spectranet.errors import PluginError
 from spectranet.plugin_discovery import PluginInfo
 
@@ -89,11 +90,14 @@ def check_declaration(item: Loaded, thing: Any) -> None:
     """Refuse a modality, objective or task whose options cannot be configured.
 
     Raises:
-        PluginError: they are no dataclass, are frozen, or lack a default.
+        PluginError: they are no dataclass, are frozen, or lack a default; or an objective's its weight.
     """
     owners: list[Any] = [thing, getattr(thing, "trunk", None)]
     for options in [owner.config for owner in owners if hasattr(owner, "config")]:
-        if flaw := _flaw_of_options(options):
+        flaw = _flaw_of_options(options)
+        if not flaw and isinstance(thing, Objective) and "weight" not in {f.name for f in fields(options)}:
+            flaw = "has no 'weight: float', the factor of its losses in the total loss"
+        if flaw:
             raise PluginError(messages.unusable_options(item.info, thing, options, flaw))
 
 

@@ -38,6 +38,11 @@ class Options:
     inner: Inner = field(default_factory=Inner, metadata={"help": "nested"})
 
 
+@dataclass
+class Weighted(Options):
+    weight: float = option(1.0, "factor of its losses")
+
+
 def modality(name, trunk=None, config=Options):
     return Modality(
         name, config, (name,), nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
@@ -45,7 +50,7 @@ def modality(name, trunk=None, config=Options):
     )
 
 
-def objective(name, config=Options):
+def objective(name, config=Weighted):
     return Objective(name, config, nothing)
 
 

@@ -31,7 +31,7 @@ def find_problems(config: Any) -> list[str]:
             problems.append(f"objectives.{name}.weight is {options.weight}; it must be 0 or more.")
         problems.extend(checks[name](options))
     if "retrieval" in config.tasks:
-        problems.extend(_check_retrieval(config.tasks["retrieval"], "contrastive" in config.objectives))
+        problems.extend(_check_retrieval(config.tasks["retrieval"], set(config.objectives)))
     return problems
 
 
@@ -121,11 +121,12 @@ def _check_captioning(options: Any, known: set[str], trained: set[str]) -> Itera
         yield f"objectives.captioning.max_tokens is {options.max_tokens}; it must be at least 1, or null."
 
 
-def _check_retrieval(options: Any, has_contrastive: bool) -> Iterator[str]:
-    if not has_contrastive:
+def _check_retrieval(options: Any, trained: set[str]) -> Iterator[str]:
+    if options.objective not in trained:
         yield (
-            "tasks.retrieval compares the embeddings of the objective 'contrastive', which is not configured:"
-            " add objectives.contrastive={}, or drop the task: tasks.retrieval=null."
+            f"tasks.retrieval compares the embeddings of the objective '{options.objective}', which is not"
+            f" configured: add objectives.{options.objective}={{}}, name another in"
+            " tasks.retrieval.objective, or drop the task: tasks.retrieval=null."
         )
     if not options.ks or min(options.ks) < 1:
         yield f"tasks.retrieval.ks is {list(options.ks)}; it must name cut-offs of 1 or more."

@@ -68,6 +68,9 @@ class CaptioningConfig:
 
 @dataclass
 class RetrievalConfig:
+    objective: str = option(
+        "contrastive", "whose embeddings are compared: a row a sample, by modality, as contrast gives them"
+    )
     ks: list[int] = option([1, 5], "cut-offs of the recall")
     max_candidates: int | None = option(None, "largest gallery; queries whose partners are left out are too")
     save_examples: int = option(

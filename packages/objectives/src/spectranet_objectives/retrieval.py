@@ -2,10 +2,10 @@
 
 Samples with identical content are one item: ten spoken words said a hundred times make a gallery of
 ten texts, so that speech to text is a choice of ten. A query is right when any item it was paired
-with ranks in the first k.
+with ranks in the first k. Of an objective whose identities are (sample,) alone, each sample is an item.
 
 Shape suffixes: R samples, Q distinct queries, C distinct candidates, E joint width, I columns of an
-identity: (sample, hash of the content).
+identity: (sample, hash of the content) or (sample,).
 """
 
 from __future__ import annotations
@@ -62,17 +62,19 @@ def evaluate(model: Embedder, data: TaskData, config: RetrievalConfig) -> dict[s
     Every rank reads all batches; ``model.embed`` takes them as ``data`` gives them.
 
     Raises:
-        ConfigError: the model was not trained with the contrastive objective.
+        ConfigError: the model was not trained with the objective, or it does not give a row a sample.
     """
-    if "contrastive" not in model.objectives:
+    name = config.objective
+    if name not in model.objectives:
         raise ConfigError(
-            "task 'retrieval' compares the embeddings of the objective 'contrastive', which this model"
-            " lacks.\n  train with it:  objectives.contrastive={}\n  or drop the task: tasks.retrieval=null"
+            f"task 'retrieval' compares the embeddings of the objective '{name}', which this model lacks.\n"
+            f"  train with it:  objectives.{name}={{}}\n  or another's:  tasks.retrieval.objective=NAME\n"
+            "  or drop the task:  tasks.retrieval=null"
         )
     figures: dict[str, float] = {}
     examples: dict[str, list[dict[str, Any]]] = {}
     for source in data.names():
-        rows, keys = _embed_all(model, data, source)
+        rows, keys = _embed_all(model, data, source, name)
         for a, b in permutations(sorted(rows), 2):
             direction = rank_direction(rows[a], rows[b], keys, config.max_candidates, config.save_examples)
             if direction is not None:
@@ -85,16 +87,25 @@ def evaluate(model: Embedder, data: TaskData, config: RetrievalConfig) -> dict[s
 
 
 @torch.no_grad()
-def _embed_all(model: Embedder, data: TaskData, source: str) -> tuple[dict[str, Rows], list[str]]:
+def _embed_all(
+    model: Embedder, data: TaskData, source: str, objective: str
+) -> tuple[dict[str, Rows], list[str]]:
     """The rows of a whole source with samples numbered through, and the samples' keys by number."""
     parts: dict[str, list[Rows]] = {}
     keys: list[str] = []
     for batch in data.batches(source):
         number = {int(sample): len(keys) + place for place, sample in enumerate(batch.ids_B)}
-        for name, rows in model.embed("contrastive", batch).items():
-            ids_RI = rows.ids_RI.cpu().clone()
-            ids_RI[:, 0] = torch.tensor([number[int(sample)] for sample in ids_RI[:, 0]], dtype=torch.int64)
-            parts.setdefault(name, []).append(Rows(rows.vectors_RE.float(), ids_RI))
+        for name, rows in model.embed(objective, batch).items():
+            ids_RI = rows.ids_RI.cpu()
+            sample_R = torch.tensor([number[int(sample)] for sample in ids_RI[:, 0]], dtype=torch.int64)
+            if len(sample_R.unique()) < len(sample_R):
+                raise ConfigError(
+                    f"task 'retrieval' compares samples; the objective '{objective}' has several rows of one"
+                    f" for '{name}'.\n  compare another's:  tasks.retrieval.objective=contrastive"
+                )
+            content_R = ids_RI[:, 1] if ids_RI.shape[1] > 1 else sample_R
+            ids_R2 = torch.stack([sample_R, content_R], dim=1)
+            parts.setdefault(name, []).append(Rows(rows.vectors_RE.float(), ids_R2))
         keys.extend(batch.keys)
     joined = {
         name: Rows(torch.cat([r.vectors_RE for r in some]), torch.cat([r.ids_RI for r in some]))

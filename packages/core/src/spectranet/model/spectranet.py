@@ -164,7 +164,14 @@ class SpectraNet(nn.Module):
         for name, inputs in batch.modalities.items():
             trunk = self.trunk_of.get(name)
             arguments = () if trunk is None else (self.trunks[trunk],)
-            encoded[name] = self.encoders[name](inputs, *arguments)
+            one = self.encoders[name](inputs, *arguments)
+            if not isinstance(one, Encoded):
+                raise PluginError(
+                    f"the encoder of modality '{name}' returned {type(one).__name__}; the contract asks for"
+                    " spectranet.Encoded.\n"
+                    "  what it asks:  python -m spectranet.testing shapes-and-types"
+                )
+            encoded[name] = one
         return encoded
 
     def decode(self, asked: Mapping[str, Queries], encoded: Mapping[str, Encoded]) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def set_up(resolved: Resolved, launcher: int | None = None) -> Run:
             told += check_data(checkpoint, stream.corpus, accept=config.train.checkpoint.accept_changed_data)
         model, optimizer = _build(resolved, parts, world, checkpoint, told)
         stop.check(world)
-        journal = _journal(resolved, world, start, told)
+        journal = _journal(resolved, world, start, [*told, *_not_switched_on(resolved)])
         before = checkpoint.manifest.get("samples", {}) if checkpoint else {}
         run = Run(
             resolved=resolved,
@@ -177,6 +177,18 @@ def _journal(resolved: Resolved, world: World, start: int, told: Sequence[str]) 
     journal = Journal(Path(config.run_dir), config.train.steps, start, world, trackers)
     journal.begin(world.size, told)
     return journal
+
+
+def _not_switched_on(resolved: Resolved) -> list[str]:
+    """Plugins that bring objectives alone, none of which trains: to load one switches nothing on."""
+    lines = []
+    for plugin in resolved.host.describe():
+        objectives = plugin["objectives"]
+        brings_more = any(plugin[kind] for kind in ("modalities", "tasks", "readers", "presets"))
+        if objectives and not brings_more and not set(objectives) & set(resolved.config.objectives):
+            how = " or ".join(f"'objectives.{name}={{}}'" for name in objectives)
+            lines.append(f"warning: plugin '{plugin['name']}' trains nothing here until it is told:  {how}")
+    return lines
 
 
 def _saver(resolved: Resolved, world: World, journal: Journal, stop: StopFlag, progress: Progress) -> Saver:

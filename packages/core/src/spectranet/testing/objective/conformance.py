@@ -10,7 +10,7 @@ from spectranet.testing.objective.queries import ObjectiveQueries
 __all__ = ["ObjectiveConformance"]
 
 
-class ObjectiveConformance(ObjectiveBuild, ObjectiveLoss, ObjectiveCuts, ObjectiveQueries):
+class ObjectiveConformance(ObjectiveCuts, ObjectiveQueries, ObjectiveLoss, ObjectiveBuild):
     """Subclass, name the plugin and the objective, and run pytest.
 
         class TestRecall(ObjectiveConformance):

@@ -189,7 +189,7 @@ class PackageConformance:
         encoder")`` says both; ``spectranet config show`` prints them.
         """
         missing = [sentence for options in self._options() for sentence in undocumented(options)]
-        require(not missing, "; ".join(missing))
+        require(not missing, "; ".join(dict.fromkeys(missing)))
 
     @clause
     def test_options_round_trip(self) -> None:
