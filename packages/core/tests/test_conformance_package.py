@@ -107,6 +107,11 @@ PLANTS = {
         "sets the environment variable 'TOKENIZERS_PARALLELISM' at spectranet_meddling/plugin.py:9",
         at_import("__import__('os').environ['TOKENIZERS_PARALLELISM'] = 'false'"),
     ),
+    "dangling": Plant(
+        "addresses-resolve",
+        "spectranet_dangling.series has no 'fingerprints'. Did you mean 'fingerprint'?",
+        in_plugin(':fingerprint")', ':fingerprints")'),
+    ),
     "unhelpful": Plant(
         "options-are-documented",
         "'width' has no help",

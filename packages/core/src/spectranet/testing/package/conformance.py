@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
+from spectranet.addresses import lazy
 from spectranet.contracts import Modality, Objective
 from spectranet.errors import PluginError, did_you_mean
 from spectranet.plugins import FIRST_PARTY, PLUGIN_API, PluginHost, PluginInfo, discover
@@ -182,6 +183,21 @@ class PackageConformance:
             raise BrokenClauseError(words_of(refusal)) from refusal.__cause__
 
     @clause
+    def test_addresses_resolve(self) -> None:
+        """Every address in the declaration, ``lazy("package.module:name")``, leads to something that can
+        be called.
+
+        Each is imported here. In a run that happens when it is first called, which may be long after the
+        start; ``spectranet plugins --check`` reads the declaration alone. Write the address of what you
+        mean, or drop the field where it may be left out.
+        """
+        declaration = self.declaration()
+        owners = (declaration, getattr(declaration, "trunk", None))
+        fields = [value for owner in owners if owner for value in vars(owner).values()]
+        faults = [fault for value in fields if isinstance(value, lazy) and (fault := _dangles(value))]
+        require(not faults, _list("what leads nowhere:", faults))
+
+    @clause
     def test_options_are_documented(self) -> None:
         """The options are a dataclass; each has a default and one line of help.
 
@@ -281,6 +297,15 @@ def _elsewhere(plugin: str) -> list[str]:
     """Where an entry point of this name stands instead: in a group that is called nearly so."""
     near = [point for point in entry_points(name=plugin) if point.group.startswith("spectranet")]
     return [f"there is one in the group '{point.group}' ({point.value})" for point in near]
+
+
+def _dangles(address: lazy) -> str:
+    """Why an address leads to nothing; empty where it leads somewhere."""
+    try:
+        found = address.resolve()
+    except PluginError as error:
+        return str(error).partition("\n")[0]
+    return "" if callable(found) else f"{address.address} is no function or class, but {found!r:.40}"
 
 
 def _count(offers: list[PluginInfo]) -> str:
