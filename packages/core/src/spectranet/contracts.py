@@ -344,9 +344,9 @@ class Objective:
     then has, instead of ``weights``, ``queries`` and ``loss``, which are not called:
 
     - ``embeddings(encoded, batch) -> dict[name, Rows]``.
-    - ``global_loss(dict[name, Rows]) -> dict[term, Loss]``: gets the rows of all micro-batches
-      and ranks. Its weights count what occurs.
+    - ``global_loss(dict[name, Rows]) -> dict[term, Loss]``: of the whole step's rows; weights: what occurs.
 
+    Tokens are hidden where an objective has an option ``ratios``: modality -> share; else ``mask_ratio``.
     A module may also have ``after_step() -> None``, called once after each optimizer step (to clamp
     a scale, say), and ``flops(batch) -> int``: its heads' forward on the valid tokens, counted in MFU.
     Submodules with ``full_precision = True`` stay in fp32. ``encoded``: modality -> :class:`Encoded`.
