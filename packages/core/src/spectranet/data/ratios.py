@@ -28,7 +28,7 @@ def hidden_ratios(config: Config, modalities: Mapping[str, Modality]) -> dict[st
                 raise ConfigError(
                     f"objectives.{said[name]}.ratios.{name} is {found[name]} and"
                     f" objectives.{objective}.ratios.{name} is {ratio}; all see the same tokens hidden.\n"
-                    f"  leave one out, or make them equal:  objectives.{objective}.ratios.{name}={found[name]}"
+                    f"  make them equal:  objectives.{objective}.ratios.{name}={found[name]}"
                 )
             if name in found:
                 found[name], said[name] = ratio, objective
