@@ -264,4 +264,6 @@ def group(name: str, pyproject: str = "pyproject.toml") -> list[str]:
 
 
 def pytest(session: nox.Session, *arguments: str) -> None:
-    session.run("pytest", "--numprocesses=logical", "--maxprocesses=8", *arguments, env=QUIET)
+    # A file's tests stay in one process: what its fixtures start, ranks above all, is started once.
+    spread = ("--numprocesses=logical", "--maxprocesses=8", "--dist=loadfile")
+    session.run("pytest", *spread, *arguments, env=QUIET)

@@ -11,6 +11,8 @@ from launch import launch
 from spectranet.errors import DataError
 from spectranet.train.faults.skipped import read_skipped
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "ranks" / "finite.py"
 
 

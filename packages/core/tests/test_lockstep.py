@@ -10,6 +10,8 @@ from launch import launch
 
 from spectranet.train.faults.lockstep import _all_same, _hashes
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent / "ranks" / "lockstep.py"
 
 

@@ -15,6 +15,8 @@ from launch import launch
 from spectranet.errors import ConfigError
 from spectranet.train.parallel.mesh import check_shard_ranks
 
+pytestmark = pytest.mark.slow
+
 RANKS = Path(__file__).parent / "ranks"
 SHARDED = ["plain", "kept", "kept, also the graphs"]
 COPIED = ["two copies", "two copies, kept", "four copies, also the graphs"]
