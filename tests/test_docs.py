@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from spectranet.config import Config, load_config
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/*.md")])
+FOLDERS = ("*.md", "docs/**/*.md", "packages/*/*.md", "examples/*/*.md")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in ROOT.glob(folder))
 
 every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
